@@ -9,13 +9,15 @@ import type { Locks } from "./coordination/locks.js";
 import type { Connections } from "./realtime/connection-types.js";
 import type { Responses } from "./response-cache/invalidation.js";
 import type { Consumed, ConsumeOptions } from "./guard/consume.js";
+import type { ExplainOptions } from "./guard/explain.js";
+import type { Explanation } from "./guard/explanation.js";
 import type { VerifyOptions } from "./guard/message-exchange.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
-import type { Logins } from "./login/unblock.js";
+import type { Logins } from "./login/administration.js";
 import type { EventsOptions } from "./realtime/event-options.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
@@ -111,6 +113,13 @@ export interface Gate<Raw, Middleware> {
    * token, is a refusal (`credentials_required`). For a handshake pass `{ limits: true, handshake: true }`.
    */
   verify(source: string | IncomingMessage | null | undefined, options?: VerifyOptions): Promise<Verification>;
+  /**
+   * Explains what `guard()` would say about a token now, and why: claims, the keys that are asked for, the revocation record,
+   * cut-offs, the session, and the limits of its user. Counts, writes and fetches nothing; functions of the application, such as
+   * `auth.validate`, are called. Resolves for every value, also for one that is not a token. For operators: never answer a
+   * public request with it, since it tells an attacker what is wrong with a token.
+   */
+  explain(token: unknown, options?: ExplainOptions<Raw>): Promise<Explanation>;
   /**
    * Counts an event outside middleware, such as a message on a socket, by one of the gate's limits: by its name, or by a limit
    * of its own, which is made once and kept. Resolves to `{ allowed: true, quotas }`, or to a refusal.

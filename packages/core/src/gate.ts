@@ -29,7 +29,7 @@ import {
   tolerantSources,
 } from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
-import { createLogins } from "./login/unblock.js";
+import { createLogins } from "./login/administration.js";
 import { throttleLogin } from "./login/throttle.js";
 import type { Attachment, Check } from "./request/state.js";
 import { resolveLimit } from "./limits/options.js";
@@ -52,6 +52,7 @@ import { createStores } from "./store/stores.js";
 import { DevelopmentLog } from "./telemetry/development-log.js";
 import { releaseGateName, takeGateName } from "./telemetry/gate-names.js";
 import type { Metric } from "./telemetry/metrics.js";
+import { AuditTrail } from "./telemetry/audit.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
 /** Makes middleware of one framework from a check, for exchanges at this attachment ({@link exchangeFor}). */
@@ -75,6 +76,7 @@ export function createGate<Raw, Middleware extends object>(
   const now = wallNow;
   const telemetry = new Telemetry({ ...resolved.telemetry, gate: takeGateName(resolved.telemetry.gate) });
   const developmentLog = resolved.telemetry.debug ? new DevelopmentLog() : undefined;
+  const audit = new AuditTrail(resolved.audit, logger);
 
   // Stores: connections open.
   const issuers = resolved.auth?.scope ?? new IssuerScope();
@@ -98,7 +100,7 @@ export function createGate<Raw, Middleware extends object>(
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
   const services = createServices(resolved, {
-    ...{ auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel },
+    ...{ auth, stores, keyspace, telemetry, audit, now, noteCoordination, noteChannel },
     onRegister: (policies) => openGate.notePolicies(policies),
   });
   const limitHeaders = new Set(headersOf(limits));
@@ -200,7 +202,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   function readMetrics(): readonly Metric[] {
-    const counted = [...telemetry.read(), ...(services.cache?.metrics() ?? [])];
+    const counted = [...telemetry.read(), audit.read(), ...(services.cache?.metrics() ?? [])];
     return gateMetrics(counted, monitor.read(), { gate: telemetry.gate, service: service.name });
   }
 
@@ -317,6 +319,10 @@ export function createGate<Raw, Middleware extends object>(
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
       return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
+    },
+    async explain(token, explainOptions) {
+      if (services.explainer === undefined) throw optionError("auth", "is required for explain()");
+      return services.explainer.explain(token, explainOptions);
     },
     consume: (limit, consumeOptions) => consumer.consume(limit, consumeOptions),
     principal(user) {

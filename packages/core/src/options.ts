@@ -1,8 +1,17 @@
 import type { RateLimitFormat } from "./http/fields.js";
 import { rateLimitFormats } from "./http/fields.js";
 import { refuseRequest } from "./lib/uncalled.js";
-import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, optionError } from "./lib/validate.js";
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  isTrustworthyUrl,
+  optionError,
+} from "./lib/validate.js";
 import type { Policy } from "./limits/policy.js";
+import type { AuditListener } from "./telemetry/audit.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
 import type { ResolvedTelemetry, TelemetryOptions } from "./telemetry/options.js";
@@ -82,6 +91,11 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly property?: string | undefined;
   /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
+  /**
+   * Receives security events with users and sessions, for an audit trail: sign-ins, sign-outs, revocations, lock-outs, and what
+   * operators change. What it throws is not passed on. @default none: events are only counted, without users
+   */
+  readonly audit?: AuditListener | undefined;
   /** Name of the gate in metrics, buckets of histograms, lines for developers. @default { gate: "default" } */
   readonly telemetry?: TelemetryOptions | undefined;
 }
@@ -112,6 +126,7 @@ export interface ResolvedOptions<Raw> {
   readonly publicUrl: string | undefined;
   readonly property: string;
   readonly logger: Logger;
+  readonly audit: AuditListener | undefined;
   readonly telemetry: ResolvedTelemetry;
 }
 
@@ -138,6 +153,7 @@ const known = [
     "service",
     "connections",
     "responses",
+    "audit",
     "telemetry",
   ],
 ];
@@ -163,6 +179,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
   if (options.service !== undefined) checkService(options.service);
   checkString("keySecret", keySecret);
   checkLogger(logger);
+  if (options.audit !== undefined) checkFunction("audit", options.audit);
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
@@ -193,6 +210,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     publicUrl,
     property,
     logger,
+    audit: options.audit,
     telemetry: resolveTelemetry(options.telemetry ?? {}, options.service),
     tokens,
   };

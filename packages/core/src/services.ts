@@ -12,6 +12,7 @@ import { OneTimeService } from "./coordination/one-time.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { AuthorizeServices } from "./guard/authorize.js";
 import type { GuardServices } from "./guard/guard.js";
+import { Explainer } from "./guard/explain.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { ProofOfPossession } from "./guard/proof-of-possession.js";
@@ -24,6 +25,7 @@ import { EventService } from "./realtime/events.js";
 import { TokenWatch } from "./realtime/token-watch.js";
 import { optionError } from "./lib/validate.js";
 import type { Administration } from "./limits/administration.js";
+import type { ConsumptionFactory } from "./limits/consumption.js";
 import { administerQuotas } from "./limits/administration.js";
 import type { Policy } from "./limits/policy.js";
 import { UnguardedWarning } from "./request/unguarded.js";
@@ -40,6 +42,7 @@ import { StoreFault } from "./store/ports/fault.js";
 import { clockDiffers } from "./store/ports/health.js";
 import { marginSecondsFor } from "./store/ports/revocation.js";
 import { DroppedMembersWarning } from "./telemetry/dropped-members.js";
+import type { AuditTrail } from "./telemetry/audit.js";
 import type { Telemetry } from "./telemetry/telemetry.js";
 import type { Keyspace } from "./store/keyspace.js";
 import { MemoryLoginStore } from "./store/memory/logins.js";
@@ -47,6 +50,15 @@ import type { Stores } from "./store/stores.js";
 
 /** The services of a gate: for guards, and for the calls of the gate. */
 export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices, AuthorizeServices {
+  readonly verifier: Verifier | undefined;
+  readonly consumptions: ConsumptionFactory<Raw>;
+  readonly settlement: Settlement<Raw>;
+  readonly telemetry: Telemetry;
+  readonly degradation: Degradation;
+  readonly revocations: RevocationService | undefined;
+  readonly proofOfPossession: ProofOfPossession | undefined;
+  /** Undefined for a gate without `auth`. */
+  readonly explainer: Explainer<Raw> | undefined;
   /** Rejects every call if revocation is off. */
   readonly revocationsOrMissing: Revocations;
   readonly logins: LoginServices;
@@ -67,6 +79,7 @@ export interface Foundation<Raw> {
   readonly stores: Stores;
   readonly keyspace: Keyspace;
   readonly telemetry: Telemetry;
+  readonly audit: AuditTrail;
   /** Unix milliseconds. */
   readonly now: () => number;
   /** Called at each use of a part of coordination. */
@@ -80,11 +93,11 @@ export interface Foundation<Raw> {
 /** Creates the services of a gate from its options and stores. */
 export function createServices<Raw>(
   resolved: ResolvedOptions<Raw>,
-  { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel, onRegister }: Foundation<Raw>,
+  { auth, stores, keyspace, telemetry, audit, now, noteCoordination, noteChannel, onRegister }: Foundation<Raw>,
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
-  const events = new SessionEvents(stores.channels, keyspace.issuers, logger);
+  const events = new SessionEvents(stores.channels, keyspace.issuers, logger, audit);
   const cutoffs =
     auth === undefined || revocation === undefined
       ? undefined
@@ -104,7 +117,7 @@ export function createServices<Raw>(
           issuers: auth.scope,
           marginSeconds: marginSecondsFor(auth.toleranceSeconds),
           cutoffs,
-          events,
+          ...{ events, audit },
           orgClaim: revocation.orgClaim,
           now,
         });
@@ -166,7 +179,7 @@ export function createServices<Raw>(
     keyspace,
     ipv6PrefixLength,
     verifies,
-    ...{ logger, unguarded, onRegister },
+    ...{ logger, audit, unguarded, onRegister },
   });
   administration.quotas.register(resolved.limits);
 
@@ -203,7 +216,7 @@ export function createServices<Raw>(
     ...{ telemetry, logger, now: connectionNow },
   });
 
-  return {
+  const services: Omit<GateServices<Raw>, "explainer"> = {
     store: ownCheck?.beside(store) ?? store,
     leasedStore: ownCheck?.beside(leasedStore) ?? leasedStore,
     health: stores,
@@ -227,12 +240,13 @@ export function createServices<Raw>(
     readCertificate: auth?.readCertificate,
     revocations,
     sharedKeys: keyspace,
-    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, audit, revocations, cutoffs, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
       local: new MemoryLoginStore(),
-      ...{ keys: keyspace, telemetry, logger, ipv6PrefixLength, instances, now },
+      ...{ keys: keyspace, telemetry, audit, logger, ipv6PrefixLength, instances, now },
+      throttles: new Map(),
     },
     oneTime: new OneTimeService({
       ...{ store: stores.oneTime, keys: keyspace, telemetry },
@@ -280,6 +294,20 @@ export function createServices<Raw>(
     headers,
     now,
   };
+  if (auth === undefined || verifier === undefined) return { ...services, explainer: undefined };
+  const explainer = new Explainer<Raw>({
+    ...{ guard: services, verifier, maxTokenLength: auth.maxTokenLength, limits: resolved.limits, now },
+    padded: auth.sources.some((source) => source.kind === "function" && source.padded === true),
+    policies: () => administration.quotas.policies(),
+    ...{
+      consumptions: administration.previews,
+      inspection: stores.inspection,
+      sessions: stores.sessions,
+      keys: keyspace,
+    },
+    ownCheck: ownCheck === undefined ? undefined : (asked) => ownCheck.previewBeside(asked),
+  });
+  return { ...services, explainer };
 }
 
 const byOwnCheck = (): DenialDetail => ({ reason: "the function revocation.isRevoked" });

@@ -1,7 +1,6 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
 import { kindFound, quotedList, urlFound } from "../http/denial-detail.js";
-import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
@@ -13,6 +12,7 @@ import { boundKey, createAuth } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
 import { refusalOfError } from "./error-refusal.js";
 import type { KeySource } from "./keys/key-source.js";
+import { TokenCache } from "./token-cache.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { refuseClaim, refuseToken } from "./token-refusal.js";
 
@@ -65,6 +65,9 @@ export interface VerifierOptions {
   readonly prepare: (auth: Auth) => Prepared | TokenRefusal | Promise<Prepared | TokenRefusal>;
 }
 
+/** Finds the keys of an issuer. */
+export type KeysOf = (verifier: IssuerVerifier, issuer: string | undefined) => KeySource;
+
 /** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
 export class Verifier {
   readonly #options: VerifierOptions;
@@ -99,7 +102,20 @@ export class Verifier {
     return verifier?.endOf(auth) ?? auth.expiresAt;
   }
 
-  async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
+  /** Verifies a token anew, by the keys that this function returns, and keeps nothing. */
+  inspect(token: string, keysOf: KeysOf): Promise<VerifiedToken | TokenRefusal> {
+    return this.#verifyAnew(token, keysOf);
+  }
+
+  /** The verifier for the (unverified) issuer of a token; undefined if the gate does not accept it. */
+  chosenFor(token: string): IssuerVerifier | undefined {
+    const { issuers, byIssuer } = this.#options;
+    if (!byIssuer) return issuers[0];
+    const issuer = unverifiedIssuer(token);
+    return issuers.find((one) => issuer !== undefined && one.accepts(issuer));
+  }
+
+  async #verifyAnew(token: string, keysOf?: KeysOf): Promise<VerifiedToken | TokenRefusal> {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
@@ -109,7 +125,7 @@ export class Verifier {
         expected: quotedList(issuers.flatMap((one) => one.named ?? ["an issuer that a function accepts"])),
         found: issuer === undefined ? "none" : urlFound(issuer),
       }));
-    const keys = verifier.keysOf(issuer);
+    const keys = keysOf === undefined ? verifier.keysOf(issuer) : keysOf(verifier, issuer);
     const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
@@ -128,7 +144,7 @@ export class Verifier {
       keys,
       keysVersion,
     });
-    if (keys.version === keysVersion && lasts) this.#cache.set(verified);
+    if (keysOf === undefined && keys.version === keysVersion && lasts) this.#cache.set(verified);
     return verified;
   }
 }
@@ -155,6 +171,8 @@ export type IssuerTest = (issuer: string) => boolean;
 export interface IssuerVerifierOptions {
   /** The keys of an accepted issuer; undefined if the issuer does not choose the keys. */
   readonly keysOf: (issuer: string | undefined) => KeySource;
+  /** The same without fetching; undefined if a request would fetch the keys first. @default `keysOf` */
+  readonly knownKeysOf?: ((issuer: string | undefined) => KeySource | undefined) | undefined;
   readonly algorithms: readonly string[];
   /** Undefined: any issuer. */
   readonly issuer: readonly string[] | IssuerTest | undefined;
@@ -217,6 +235,10 @@ export class IssuerVerifier {
 
   keysOf(issuer: string | undefined): KeySource {
     return this.#options.keysOf(issuer);
+  }
+
+  get options(): IssuerVerifierOptions {
+    return this.#options;
   }
 
   /** The refusal of a known token by the current time; undefined if it is still valid. */
@@ -318,59 +340,4 @@ function isEmpty(value: unknown): boolean {
 export function isYes(answer: unknown): boolean {
   if (answer instanceof Promise) answer.catch(() => undefined);
   return answer === true;
-}
-
-/** An entry of the cache. */
-export interface Tokened {
-  readonly auth: { readonly token: string };
-}
-
-/** Characters of a token that are the key of its entry. The last ones belong to the signature and differ between tokens. */
-const tailLength = 32;
-/** Maximum characters of all cached tokens together, which bounds the memory for large tokens. */
-const maxCharacters = 16 * 1024 * 1024;
-
-/**
- * Cache of verified tokens of one verifier, so that a signature is checked once. An entry is found by the end of the token and
- * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
- */
-export class TokenCache<Entry extends Tokened> {
-  readonly #entries: TwoGenerationCache<string, Entry>;
-  /** The entry of the last look-up: a request looks twice. */
-  #last: Entry | undefined;
-
-  constructor(size: number) {
-    this.#entries = new TwoGenerationCache({
-      max: size,
-      maxWeight: maxCharacters,
-      weightOf: ({ auth }) => auth.token.length,
-    });
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  get(token: string): Entry | undefined {
-    if (this.#last?.auth.token === token) return this.#last;
-    const entry = this.#entries.get(token.slice(-tailLength));
-    if (entry === undefined || entry.auth.token !== token) return undefined;
-    this.#last = entry;
-    return entry;
-  }
-
-  set(entry: Entry): void {
-    this.#last = entry;
-    this.#entries.set(entry.auth.token.slice(-tailLength), entry);
-  }
-
-  delete(entry: Entry): void {
-    if (this.#last === entry) this.#last = undefined;
-    this.#entries.delete(entry.auth.token.slice(-tailLength));
-  }
-
-  clear(): void {
-    this.#last = undefined;
-    this.#entries.clear();
-  }
 }

@@ -8,7 +8,7 @@ import { denyExhausted, isViolated, quotaAfter } from "../limits/verdict.js";
 import type { CountedConsumption } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
-import type { TokenQuestion } from "../store/ports/decisions.js";
+import type { Consumption, CounterState, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -38,6 +38,15 @@ export interface LocalDecision<Raw> {
   readonly counted: readonly CountedConsumption<Raw>[];
 }
 
+/** The decisions that a guard leaves to the policies for outages. */
+export type DegradationPolicies = Pick<
+  Degradation,
+  "announce" | "noteAnswer" | "refusesToken" | "decideRevocation" | "decideLimits" | "unavailable"
+>;
+
+/** Counter states of this process, in the order of their consumptions. */
+type LocalStates = readonly (CounterState | StoreFault)[];
+
 /** Decides by policy while the store cannot: the table in docs/operations.md. */
 export class Degradation {
   readonly #options: DegradationOptions;
@@ -62,6 +71,19 @@ export class Degradation {
     if (typeof policy === "object") this.#keepsTime = true;
   }
 
+  /** The same decisions, without an effect: nothing is counted, noted or reported. */
+  preview(): DegradationPolicies {
+    return {
+      announce: () => undefined,
+      noteAnswer: () => undefined,
+      refusesToken: (question, policy) => this.refusesToken(question, policy),
+      decideRevocation: ({ question }, fault, refused) => this.#decideUnknown(question, fault, refused),
+      unavailable: (cause, fault, policy) => this.unavailable(cause, fault, policy),
+      decideLimits: (unanswered) =>
+        this.#decideLocally(unanswered, (consumptions) => this.#local.corrections.preview(consumptions)),
+    };
+  }
+
   /** Would a token be refused now if the store cannot say whether it is revoked? */
   refusesUnknown(policy: RevocationPolicy = this.#options.revocationPolicy): boolean {
     if (typeof policy === "object") return steadyNow() - this.#lastAnswerAt > policy.graceMs;
@@ -83,13 +105,17 @@ export class Degradation {
     refused: boolean,
     policy: RevocationPolicy = this.#options.revocationPolicy,
   ): Denied | undefined {
-    const { challenges, telemetry } = this.#options;
+    const name = typeof policy === "object" ? "grace" : policy;
+    if (!this.#isKnownRevoked(question))
+      this.#options.telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
+    return this.#decideUnknown(question, fault, refused);
+  }
+
+  #decideUnknown(question: VerifiedToken["question"], fault: StoreFault, refused: boolean): Denied | undefined {
     if (this.#isKnownRevoked(question))
-      return challenges.tokenInvalid("the token is revoked", undefined, () => ({
+      return this.#options.challenges.tokenInvalid("the token is revoked", undefined, () => ({
         reason: "a record that this process knows, while the store does not answer",
       }));
-    const name = typeof policy === "object" ? "grace" : policy;
-    telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
     return refused ? this.unavailable("the store cannot say whether the token is revoked", fault) : undefined;
   }
 
@@ -111,14 +137,21 @@ export class Degradation {
    * refusing it. Other processes do not know these counts, so a request that passes gets no rate-limit fields for them.
    */
   decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
-    const decision = this.#decideLocally(unanswered);
+    const decision = this.#decideLocally(unanswered, (consumptions) => this.#countLocally(consumptions));
     const outcome = decision.denial === undefined ? "allowed" : "denied";
     for (const { applied, fault } of unanswered)
       this.#options.telemetry.degraded("limit", applied.policy.onStoreError, fault.kind, outcome);
     return decision;
   }
 
-  #decideLocally<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
+  #countLocally(consumptions: readonly Consumption[]): LocalStates {
+    return this.#local.ask({ beforeToken: consumptions, token: undefined, afterToken: [] }).beforeToken;
+  }
+
+  #decideLocally<Raw>(
+    unanswered: readonly Unanswered<Raw>[],
+    count: (consumptions: readonly Consumption[]) => LocalStates,
+  ): LocalDecision<Raw> {
     const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
     if (denying !== undefined)
       return {
@@ -129,16 +162,12 @@ export class Degradation {
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
     if (local.length === 0) return { denial: undefined, counted: [] };
-    const answer = this.#local.ask({
-      beforeToken: local.map(({ consumption }) => consumption),
-      token: undefined,
-      afterToken: [],
-    });
+    const states = count(local.map(({ consumption }) => consumption));
     const quotas: Quota[] = [];
     const blocked: Quota[] = [];
     const counted: CountedConsumption<Raw>[] = [];
     local.forEach((applied, index) => {
-      const counter = answer.beforeToken[index];
+      const counter = states[index];
       if (counter === undefined || counter instanceof StoreFault) return;
       const quota = quotaAfter(applied, counter);
       quotas.push(quota);

@@ -17,7 +17,7 @@ import { StoreFault } from "../store/ports/fault.js";
 import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
-import type { Degradation, Unanswered } from "./degradation.js";
+import type { DegradationPolicies, Unanswered } from "./degradation.js";
 import type { Identity, IdentifyServices } from "./identify.js";
 import type { Proof } from "./proof-of-possession.js";
 import { createIdentify } from "./identify.js";
@@ -30,13 +30,13 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   /** Answers all questions. */
   readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
-  readonly verifier: Verifier | undefined;
-  readonly consumptions: ConsumptionFactory<Raw>;
+  readonly verifier: Pick<Verifier, "verify" | "knows"> | undefined;
+  readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf" | "nameOf">;
   readonly corrections: UsageCorrections;
-  readonly settlement: Settlement<Raw>;
-  readonly telemetry: Telemetry;
+  readonly settlement: Pick<Settlement<Raw>, "expect" | "answered" | "follow">;
+  readonly telemetry: Pick<Telemetry, "limited">;
   readonly cache: CacheService | undefined;
-  readonly degradation: Degradation;
+  readonly degradation: DegradationPolicies;
   readonly headers: RateLimitFormat;
   /** Unix milliseconds. */
   readonly now: () => number;

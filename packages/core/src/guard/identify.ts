@@ -19,10 +19,10 @@ export interface IdentifyServices<Raw> {
   readonly health: StoreHealth;
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
-  readonly proofOfPossession: ProofOfPossession | undefined;
+  readonly proofOfPossession: Pick<ProofOfPossession, "prove"> | undefined;
   /** Reads the client certificate of a request; undefined if the gate compares none with tokens. */
   readonly readCertificate: ((exchange: Exchange<Raw>) => ClientCertificate) | undefined;
-  readonly revocations: RevocationService | undefined;
+  readonly revocations: Pick<RevocationService, "remember"> | undefined;
   /** The issuer of the keys that several services share. */
   readonly sharedKeys: Pick<SharedKeys, "resolved">;
   readonly challenges: Challenges;
@@ -49,7 +49,7 @@ export type Identify<Raw> = (exchange: Exchange<Raw>) => Identified | Promise<Id
  */
 export function createIdentify<Raw>(
   services: IdentifyServices<Raw>,
-  verifier: Verifier,
+  verifier: Pick<Verifier, "verify" | "knows">,
   authentication: "required" | "optional",
 ): Identify<Raw> {
   const { health, sources, proofOfPossession, readCertificate, revocations, sharedKeys, challenges } = services;

@@ -5,6 +5,8 @@ import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
 import type { UnguardedWarning } from "../request/unguarded.js";
+import type { Facts } from "../request/facts.js";
+import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -38,6 +40,13 @@ export interface PeekedConsumption {
   /** Undefined if a function of the application decides it. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
+}
+
+/** Terms of a policy that its functions have decided. */
+export interface DecidedTerms {
+  readonly limit?: number | undefined;
+  readonly burst?: number | undefined;
+  readonly windowSeconds?: number | undefined;
 }
 
 /** A policy of a group, with what is the same for many requests. */
@@ -259,9 +268,7 @@ export class ConsumptionFactory<Raw> {
       burst: typeof burst === "function" ? checkCount(name, "burst", await burst(raw, facts)) : burst,
       cost: typeof cost === "function" ? checkCount(name, "cost", await cost(raw, facts)) : cost,
       windowSeconds:
-        typeof windowSeconds === "function"
-          ? durationSeconds(`the window of limit "${name}"`, await windowSeconds(raw, facts), maxWindowSeconds)
-          : windowSeconds,
+        typeof windowSeconds === "function" ? windowOf(name, await windowSeconds(raw, facts)) : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);
     const isCounted = member.topKeys.add(terms.partition, terms.cost) !== undefined;
@@ -269,18 +276,25 @@ export class ConsumptionFactory<Raw> {
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
+  /** Calls the functions that decide the terms of a policy, outside requests. Rejects with what they throw. */
+  async decide({ name, limit, burst, windowSeconds }: Policy<Raw>, raw: Raw, facts: Facts): Promise<DecidedTerms> {
+    return {
+      limit: typeof limit === "function" ? checkCount(name, "limit", await limit(raw, facts)) : undefined,
+      burst: typeof burst === "function" ? checkCount(name, "burst", await burst(raw, facts)) : undefined,
+      windowSeconds: typeof windowSeconds === "function" ? windowOf(name, await windowSeconds(raw, facts)) : undefined,
+    };
+  }
+
   /** Makes a consumption of cost 0, which reads the counter of a client outside requests. */
-  peek(policy: Policy<Raw>, partition: string): PeekedConsumption {
+  peek(policy: Policy<Raw>, partition: string, decided: DecidedTerms = {}): PeekedConsumption {
     const { name, algorithm } = policy;
     const overrides = this.#overrides.overridesOf(name);
     const override = overrides?.clients.get(partition) ?? overrides?.everybody;
-    const limit = override?.limit ?? numberOr(policy.limit);
-    const windowSeconds = override?.windowSeconds ?? numberOr(policy.windowSeconds);
+    const limit = override?.limit ?? decided.limit ?? numberOr(policy.limit);
+    const windowSeconds = override?.windowSeconds ?? decided.windowSeconds ?? numberOr(policy.windowSeconds);
     const isOpen = (windowSeconds === undefined && algorithm !== "fixed-window") || limit === undefined;
     if (isOpen && algorithm !== "fixed-window")
-      throw new TypeError(
-        `portcullis: limit "${name}" is decided by functions of a request, so only a request can tell`,
-      );
+      throw new TypeError(`portcullis: limit "${name}" is decided by functions of a request, so pass peek() its facts`);
     const seconds = windowSeconds ?? 1;
     const consumption: Consumption = {
       key: this.#keyspace.quota(name, partition, algorithm, seconds),
@@ -289,7 +303,7 @@ export class ConsumptionFactory<Raw> {
       cost: 0,
       // With a counting mode, a fixed window would begin here.
       mode: algorithm === "fixed-window" ? undefined : { algorithm, shadow: false, block: undefined },
-      burst: algorithm === "token-bucket" ? (numberOr(policy.burst) ?? limit) : undefined,
+      burst: algorithm === "token-bucket" ? (decided.burst ?? numberOr(policy.burst) ?? limit) : undefined,
     };
     return { consumption, limit, windowSeconds };
   }
@@ -347,6 +361,10 @@ export class ConsumptionFactory<Raw> {
     this.#slots += 1;
     return { policy, consumption: { ...consumption, slot: `${this.#slotPrefix}${this.#slots.toString(36)}` } };
   }
+}
+
+function windowOf(policy: string, window: Duration): number {
+  return durationSeconds(`the window of limit "${policy}"`, window, maxWindowSeconds);
 }
 
 function numberOr(option: unknown): number | undefined {

@@ -96,6 +96,9 @@ export interface ResolvedLogin<Raw> {
   readonly onStoreError: "local" | "deny";
 }
 
+/** The limits of a throttle, for its administration. */
+export type ThrottleLimits = Pick<ResolvedLogin<never>, "pair" | "ip" | "accountLimit">;
+
 const knownOptions = [
   ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],
   ...["onStoreError", "onDeny", "outcome"],

@@ -7,7 +7,7 @@ import { kindFound } from "../http/denial-detail.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
-import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome } from "./options.js";
+import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome, ThrottleLimits } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type {
   AttemptAnswer,
@@ -18,6 +18,7 @@ import type {
   KnownAddress,
 } from "../store/ports/logins.js";
 import { StoreFault } from "../store/ports/fault.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
@@ -25,6 +26,7 @@ import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 import { accountKeys, knownMs, memoryMs, accountAndIpKeys } from "./login-keys.js";
 
+import { LockOuts } from "./lock-outs.js";
 import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
@@ -34,11 +36,14 @@ export interface LoginServices {
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
+  readonly audit: AuditTrail;
   readonly logger: Logger;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** The limits of each throttle of this gate, by its name. */
+  readonly throttles: Map<string, ThrottleLimits>;
 }
 
 /** Longest wait for the semaphore. */
@@ -55,6 +60,15 @@ const refusalCauses = {
   pair: "too many attempts for this account from this address or device",
   account: "too many attempts for this account",
 } as const;
+
+/** The key of the counter that refuses an attempt. */
+function keyOfRefusal({ address, accountAndIp, account }: AttemptQuestion, by: "address" | "pair" | "account"): string {
+  return by === "address"
+    ? address.key
+    : by === "pair" || account === undefined
+      ? accountAndIp.key
+      : account.intervalKey;
+}
 
 /** An attempt that was counted, and the store that counted it. */
 interface CountedAttempt {
@@ -76,7 +90,8 @@ interface Resolution {
  */
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
-  const { keys, store, local, telemetry, logger, now } = services;
+  const { keys, store, local, telemetry, audit, logger, now } = services;
+  services.throttles.set(name, options);
   const semaphore = new Semaphore({ parallel: options.parallel, waitTimeoutMs, maxWaiting, maxHoldMs });
   const device =
     options.device === undefined
@@ -84,6 +99,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       : { ...options.device, tokens: createDeviceTokens({ ...options.device, now }) };
   const warnings = new LoginWarnings({ name, logger, telemetry, now });
 
+  const lockOuts = new LockOuts();
   const refusals = new WeakMap<object, Verdict>();
 
   return async function throttle(exchange): Promise<Verdict> {
@@ -109,13 +125,19 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     const counted = await countAttempt(createQuestion(exchange, account, trusted), account);
     if (!("answer" in counted)) return counted;
     const { answer } = counted;
-    const { refusedBy } = answer;
-    if (refusedBy !== undefined)
+    const { refusedBy, retryMs } = answer;
+    if (refusedBy !== undefined) {
+      if (lockOuts.begins(keyOfRefusal(counted.question, refusedBy), retryMs)) {
+        const retrySeconds = Math.ceil(retryMs / 1000);
+        const { ip } = exchange;
+        audit.record({ type: "login_locked", throttle: name, account, ip, by: refusedBy, retrySeconds });
+      }
       return deny("attempts_exceeded", {
         cause: refusalCauses[refusedBy],
-        detail: () => describeRefusal(refusedBy, answer.retryMs, account, exchange.ip),
-        headers: [retryAfter(answer.retryMs / 1000)],
+        detail: () => describeRefusal(refusedBy, retryMs, account, exchange.ip),
+        headers: [retryAfter(retryMs / 1000)],
       });
+    }
     const resolution = openResolution(counted, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
@@ -267,6 +289,9 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
     async function record(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
+      const tried = { throttle: name, account: signedIn, ip };
+      if (result === "succeeded") audit.record({ type: "login_succeeded", ...tried });
+      else if (result === "failed") audit.record({ type: "login_failed", ...tried });
       await counting.record({
         ...outcomeOf(question, account),
         counted: answer.counted,

@@ -2,9 +2,10 @@ import type { RevocationService } from "../revocation/revocations.js";
 import type { SessionEnd, SessionEvents } from "../sessions/events.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { RevocationRecords } from "../store/ports/revocation.js";
+import { stateOf } from "../store/ports/revocation.js";
 import { isCutOff } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
-import { keysOf, stateOf } from "./open-tokens.js";
+import { keysOf } from "./open-tokens.js";
 import type { OpenToken, OpenTokens } from "./open-tokens.js";
 import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../lib/real-timers.js";
 

@@ -14,6 +14,7 @@ import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
 import { DroppedMembersWarning } from "../telemetry/dropped-members.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 
 /** The session services of a gate. If an option is missing, every call rejects and names it. */
@@ -29,6 +30,8 @@ export interface SessionFoundation {
   readonly keys: Keyspace;
   readonly events: SessionEvents;
   readonly telemetry: Telemetry;
+  /** @default none */
+  readonly audit?: AuditTrail | undefined;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
@@ -38,7 +41,7 @@ export interface SessionFoundation {
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, events, telemetry, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, telemetry, audit, revocations, cutoffs, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
@@ -69,6 +72,7 @@ export function createSessions<Raw>(
             onDropped: () => droppedMembers.note("claims"),
             deadlineMs,
             maxLifetimeSeconds: auth.maxLifetimeSeconds,
+            audit,
             onRefused(cause) {
               telemetry.refreshRefused(cause);
               logger.debug({ code: "refresh_refused", cause }, "portcullis: a refresh was refused");
@@ -96,6 +100,8 @@ function refuseSessions(): Promise<never> {
 
 const missingSessions: Sessions = {
   list: refuseSessions,
+  count: refuseSessions,
+  subjects: refuseSessions,
   revoke: refuseSessions,
   revokeOthers: refuseSessions,
   revokeAll: refuseSessions,

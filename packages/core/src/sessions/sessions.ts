@@ -2,11 +2,13 @@ import type { Auth } from "../auth/claims.js";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, identifyingClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { Page, PageOptions } from "../lib/page.js";
+import { resolvePage, writeCursor } from "../lib/page.js";
 import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
+import type { LivePosition, SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { SessionEnd, SessionEvents } from "./events.js";
 import type { EndSessions } from "./logout.js";
 import { checkName, isName } from "./issue-request.js";
@@ -33,6 +35,14 @@ export interface ListOptions {
   readonly offset?: number | undefined;
 }
 
+/** A user with live sessions: a result of `sessions.subjects()`. */
+export interface LiveSubject {
+  /** The user, as every method accepts it. */
+  readonly principal: string;
+  /** The number of live sessions. */
+  readonly sessions: number;
+}
+
 /** A user: the `auth` of a request, or its `principal`, which is the `sub` if the gate has one issuer. */
 export type Subject = string | Pick<Auth, "principal">;
 
@@ -43,6 +53,16 @@ export type Subject = string | Pick<Auth, "principal">;
 export interface Sessions {
   /** The live sessions of a user, the most recently seen first. */
   list(subject: Subject, options?: ListOptions): Promise<readonly Session[]>;
+  /**
+   * Resolves to the number of live sessions of all users of the issuer of this gate. Sessions that only a cut-off of another
+   * service has ended are counted until they would end by themselves.
+   */
+  count(): Promise<number>;
+  /**
+   * Lists users with live sessions, in parts. A call reads at most `limit` sessions, so that a part may have fewer users, also
+   * none; `next` is undefined at the end. A user whose session is refreshed meanwhile may be listed again; none is missed.
+   */
+  subjects(options?: PageOptions): Promise<Page<LiveSubject>>;
   /**
    * Logs out: ends the session of a request. A token without a session is revoked alone. With a subject and an id, ends that
    * session of that user; an id of another user ends nothing. Resolves to whether a session ended.
@@ -110,6 +130,26 @@ export class SessionService implements Sessions {
         (cutoff) => cutoff !== undefined && record.issuedAt <= cutoff,
       );
     return sessions.filter((session) => !isOver(session)).map(describe);
+  }
+
+  async count(): Promise<number> {
+    const { keys, store, issuers, issuer } = this.#options;
+    return store.count(keys.liveSessions(issuers.digestFor(issuer)));
+  }
+
+  async subjects(options: PageOptions = {}): Promise<Page<LiveSubject>> {
+    const { limit, position } = resolvePage("subjects()", options, 3);
+    const { keys, store, issuers, issuer } = this.#options;
+    const digest = issuers.digestFor(issuer);
+    const principalOf = (name: string): string => issuers.local(issuers.under(digest, name)) ?? name;
+    await keys.resolved();
+    const from = position === undefined ? undefined : readPosition(position);
+    const live = keys.liveSessions(digest);
+    const found = await store.subjects(live, from, limit, (name) => keys.sessionsOf(principalOf(name)));
+    return {
+      items: found.subjects.map(({ name, sessions }) => ({ principal: principalOf(name), sessions })),
+      next: found.next === undefined ? undefined : writeCursor(...wordsOf(found.next)),
+    };
   }
 
   async revoke(subject: Subject | Auth | undefined, sessionId?: string): Promise<boolean> {
@@ -191,6 +231,16 @@ function concerns(
   if (jti !== undefined) return auth.jti === jti;
   if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
   return cutoff === undefined || cutoffs.revokes(cutoff, auth);
+}
+
+function wordsOf({ key, endsAt, read }: LivePosition): string[] {
+  return [key, endsAt, read].map(String);
+}
+
+/** Another text than a number begins anew: it comes from no list. */
+function readPosition(words: readonly string[]): LivePosition | undefined {
+  const [key = 0, endsAt = 0, read = 0] = words.map(Number);
+  return [key, endsAt, read].every((one) => Number.isSafeInteger(one) && one >= 0) ? { key, endsAt, read } : undefined;
 }
 
 function describe({ id, record }: StoredSession): Session {

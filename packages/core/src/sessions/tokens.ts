@@ -17,6 +17,7 @@ import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
 import type { GrantRules, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
 import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGrant } from "./issue-request.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
 import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
@@ -53,6 +54,8 @@ export interface TokenServiceOptions extends GrantRules {
   readonly maxLifetimeSeconds: number;
   /** Called with the outcome of each refresh that found its session. */
   readonly onRefresh: (outcome: RefreshOutcome, afterMs: number) => void;
+  /** @default none */
+  readonly audit?: AuditTrail | undefined;
   /** Called with the reason of each refused refresh, except for a token that was used again. */
   readonly onRefused?: ((reason: string) => void) | undefined;
 }
@@ -140,7 +143,11 @@ export class TokenService implements Tokens {
       await this.#orphans.end(principal, id);
       throw error;
     }
-    return this.#mintTokens({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+    const issued = await this.#mintTokens({
+      ...{ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt },
+    });
+    this.#options.audit?.record({ type: "sign_in", principal, sessionId: id, org, ip: description.ip });
+    return issued;
   }
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
@@ -191,7 +198,9 @@ export class TokenService implements Tokens {
     const { record, surplus } = rotated;
     const afterMs = Math.max(0, reading.ms - record.seenAt);
     const isLate = afterMs >= tokens.overlapMs;
+    const isRepeated = rotated.outcome === "repeated" && isLate;
     onRefresh(rotated.outcome === "rotated" ? "rotated" : isLate ? "repeated" : "overlap", afterMs);
+    if (isRepeated) this.#options.audit?.record({ type: "refresh_repeated", principal, sessionId, afterMs });
     const group = org === undefined ? undefined : this.#qualify(org);
     await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
     try {
@@ -250,13 +259,15 @@ export class TokenService implements Tokens {
       });
       if (created.outcome === "created") return { record, evicted: created.evicted };
       if (created.outcome === "late") throw new StoreFault("timeout");
-      if (created.outcome === "full")
+      if (created.outcome === "full") {
+        this.#options.audit?.record({ type: "sign_in_refused", principal });
         throw new DenialError(
           deny("session_limit", {
             cause: "the user already has the maximum number of sessions",
             detail: () => ({ limit: maxSessions }),
           }),
         );
+      }
       await waitUntil(created.ended + 1, reading);
     }
     throw new StoreFault("overloaded");

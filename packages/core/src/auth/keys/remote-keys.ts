@@ -111,6 +111,22 @@ export class RemoteKeys implements KeySource {
     return (await this.#choose(header)) ?? this.#noSuchKey();
   }
 
+  /** An attempt in progress is awaited, and none is begun. */
+  async known(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined> {
+    await this.#loading;
+    const { cooldownMs, maxStaleMs, now } = this.#options;
+    const isStale = now() - this.#loadedAt > maxStaleMs;
+    if (this.#select === undefined || isStale) {
+      if (this.#hasPassed(Math.min(this.#pauseMs, maxRetryMs))) return undefined;
+      throw new KeysUnavailable("no usable keys have been loaded");
+    }
+    const known = await this.#choose(header);
+    if (known !== undefined) return known;
+    return this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#unknownKidAt : this.#triedAt)
+      ? undefined
+      : this.#noSuchKey();
+  }
+
   /** Read at every request, so that keys age even if every token is known. */
   get version(): number {
     void this.#keepFresh();
@@ -319,6 +335,11 @@ export class TenantKeys {
     const keys = this.#open(issuer);
     this.#tenants.set(issuer, keys);
     return keys;
+  }
+
+  /** The keys of an issuer that are here; undefined if a request would fetch them first. */
+  known(issuer: string): KeySource | undefined {
+    return this.#mayFetch(issuer) ? this.#tenants.peek(issuer) : noKeys;
   }
 
   /** The issuer comes from an unverified token, so it must not lead this process into its own network. */

@@ -1,12 +1,15 @@
 import { LRUCache } from "lru-cache";
 import type {
   AccountLimit,
+  AttemptCount,
   AttemptAnswer,
   AttemptLimit,
   AttemptOutcome,
   AttemptQuestion,
   LoginStore,
   AccountAndIpLimit,
+  LoginCounts,
+  LoginReading,
   LoginReset,
 } from "../ports/logins.js";
 import { lruClock, steadyNow } from "../../lib/steady-clock.js";
@@ -29,6 +32,8 @@ interface Attempts extends Entry {
   /** In a counter of account and IP address: the number of attempts for each spelling of the account's name. */
   spellings: Map<string, number> | undefined;
 }
+
+const noAttempts: AttemptCount = { attempts: 0, leftMs: 0 };
 
 /** Maximum number of known addresses, of resets, and of block levels. The loss of one does little harm. */
 const maxNotes = 10_000;
@@ -91,6 +96,30 @@ export class MemoryLoginStore implements LoginStore {
       this.#notes.set(account.resetKey, this.#now(), { ttl: account.memoryMs });
     }
     return Promise.resolve();
+  }
+
+  read({ addressKey, account }: LoginReading): Promise<LoginCounts> {
+    const resetAt = account === undefined ? undefined : this.#notes.get(account.resetKey);
+    const all = (account?.counters ?? []).map((key) => this.#countOf(key, resetAt));
+    const [fullest = noAttempts] = all.sort((one, other) => other.attempts - one.attempts);
+    const [allKey = ""] = account?.counters ?? [];
+    const pacedMs = Math.max(0, (this.#live(allKey)?.pacedUntil ?? 0) - this.#now());
+    const pair = account?.pair;
+    return Promise.resolve({
+      address: addressKey === undefined ? undefined : this.#countOf(addressKey),
+      account: account === undefined ? undefined : { ...fullest, pacedMs },
+      pair:
+        pair === undefined
+          ? undefined
+          : { ...this.#countOf(pair.pairKey, resetAt), known: this.#notes.has(pair.knownKey) },
+    });
+  }
+
+  /** The attempts in a counter, unless the account was reset since. */
+  #countOf(key: string, resetAt?: number): AttemptCount {
+    const counter = this.#live(key);
+    if (counter === undefined || (resetAt !== undefined && counter.startedAt <= resetAt)) return noAttempts;
+    return { attempts: counter.weight, leftMs: counter.endsAt - this.#now() };
   }
 
   #countAttempt({ address, accountAndIp, resetKey, account }: AttemptQuestion): AttemptAnswer {

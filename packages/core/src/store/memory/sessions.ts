@@ -9,6 +9,8 @@ import type {
   LiveToken,
   Membership,
   ClockReading,
+  LivePosition,
+  LiveSubjects,
   Rotated,
   Rotation,
   Selection,
@@ -28,10 +30,20 @@ export interface MemorySessionStoreOptions {
   readonly now?: () => number;
 }
 
+/** The number of sessions up to a position in a list. */
+function startOf(all: readonly { key: number; endsAt: number }[], { key, endsAt, read }: LivePosition): number {
+  const before = all.filter((one) => one.key < key || (one.key === key && one.endsAt < endsAt)).length;
+  const same = all.filter((one) => one.key === key && one.endsAt === endsAt).length;
+  return before + Math.min(read, same);
+}
+
 /** Maximum number of sessions. Beyond it a sign-in is rejected. */
 const maxSessionsKept = 100_000;
 
 interface Subject {
+  readonly name: string;
+  /** {@link SubjectKeys.live} */
+  readonly live: string;
   readonly sessions: Map<string, SessionRecord>;
   /** The last time when all sessions were ended, in unix seconds. */
   ended: number;
@@ -141,6 +153,40 @@ export class MemorySessionStore implements SessionStore {
     return Promise.resolve(this.#live(keys).slice(offset, offset + count));
   }
 
+  find(keys: SubjectKeys, id: string): Promise<SessionRecord | undefined> {
+    return Promise.resolve(this.#live(keys).find((one) => one.id === id)?.record);
+  }
+
+  count(live: readonly string[]): Promise<number> {
+    return Promise.resolve(this.#liveSubjects(live).reduce((sum, { ends }) => sum + ends.length, 0));
+  }
+
+  /** In the order of the keys, and then of the ends of the sessions, as in Redis. */
+  subjects(live: readonly string[], position: LivePosition | undefined, count: number): Promise<LiveSubjects> {
+    const all = this.#liveSubjects(live).flatMap(({ name, key, ends }) =>
+      ends.map((endsAt, index) => ({ name, key, endsAt, sessions: index === ends.length - 1 ? ends.length : 0 })),
+    );
+    all.sort((one, other) => one.key - other.key || one.endsAt - other.endsAt);
+    const start = position === undefined ? 0 : startOf(all, position);
+    const page = all.slice(start, start + count);
+    const last = page.at(-1);
+    const subjects = page.flatMap(({ name, sessions }) => (sessions === 0 ? [] : [{ name, sessions }]));
+    if (last === undefined || start + page.length === all.length) return Promise.resolve({ subjects, next: undefined });
+    const { key, endsAt } = last;
+    const read = all.slice(0, start + page.length).filter((one) => one.key === key && one.endsAt === endsAt).length;
+    return Promise.resolve({ subjects, next: { key, endsAt, read } });
+  }
+
+  /** The subjects with live sessions under these keys, with the ends of these sessions in ascending order. */
+  #liveSubjects(live: readonly string[]): { name: string; key: number; ends: number[] }[] {
+    const now = this.#now();
+    return [...this.#subjects.values()].flatMap((subject) => {
+      const key = live.indexOf(subject.live);
+      const ends = [...subject.sessions.values()].map(({ idleEndsAt }) => idleEndsAt).filter((end) => end > now);
+      return key === -1 || ends.length === 0 ? [] : [{ name: subject.name, key, ends: ends.sort((a, b) => a - b) }];
+    });
+  }
+
   ids(keys: SubjectKeys): Promise<string[]> {
     return Promise.resolve(this.#live(keys).map(({ id }) => id));
   }
@@ -179,10 +225,10 @@ export class MemorySessionStore implements SessionStore {
     return Promise.resolve(members.map(({ id, principal }) => ({ id, principal })));
   }
 
-  #subject({ index }: SubjectKeys): Subject {
+  #subject({ index, name, live }: SubjectKeys): Subject {
     const known = this.#subjects.get(index);
     if (known !== undefined) return known;
-    const subject: Subject = { sessions: new Map(), ended: Number.NEGATIVE_INFINITY };
+    const subject: Subject = { name, live, sessions: new Map(), ended: Number.NEGATIVE_INFINITY };
     this.#subjects.set(index, subject);
     return subject;
   }

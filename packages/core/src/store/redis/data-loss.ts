@@ -200,6 +200,8 @@ export interface GuardedRevocations {
   readonly decisions: DecisionStore;
   readonly revocations: RevocationStore;
   readonly health: StoreHealth;
+  /** The reason for which "not revoked" is not believed; undefined for none. */
+  doubt(): StoreFault | undefined;
   /** The store itself stays open. */
   close(): void;
 }
@@ -232,11 +234,12 @@ export function guardRevocations(options: RevocationGuardOptions): GuardedRevoca
     detector.close();
     stopHealing();
   }
-  if (trackedMs === undefined) return { decisions: aware, revocations: aware, health: aware, close };
+  const doubt = (): StoreFault | undefined => (denies && detector.lost ? new StoreFault("lost") : undefined);
+  if (trackedMs === undefined) return { decisions: aware, revocations: aware, health: aware, doubt, close };
 
   const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, maxAgeMs: trackedMs });
   for (const prefix of keys.revocationPrefixes()) {
     tracking.track({ prefix, invalidate: (key) => tracked.invalidate(key), flush: () => tracked.flush() });
   }
-  return { decisions: tracked, revocations: tracked, health: aware, close };
+  return { decisions: tracked, revocations: tracked, health: aware, doubt, close };
 }
