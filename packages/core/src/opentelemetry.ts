@@ -6,14 +6,15 @@ import type { Metric } from "./telemetry/metrics.js";
 
 /** Options of {@link instrument}. */
 export interface InstrumentOptions {
-  /** @default the global tracer "@portcullis/core" */
+  /** Tracer of the spans. @default the global tracer "@portcullis/core" */
   readonly tracer?: Tracer | undefined;
-  /** @default the global meter "@portcullis/core" */
+  /** Meter of the metrics. @default the global meter "@portcullis/core" */
   readonly meter?: Meter | undefined;
 }
 
 /** The part of a gate that {@link instrument} needs. */
 export interface Measurable {
+  /** The metrics of the gate. */
   metrics(): readonly Metric[];
 }
 

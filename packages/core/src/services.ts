@@ -11,6 +11,8 @@ import { LockService } from "./coordination/locks.js";
 import { OneTimeService } from "./coordination/one-time.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { GuardServices } from "./guard/guard.js";
+import type { ApplyProblemTypes } from "./http/problem-types.js";
+import { createProblemTypes } from "./http/problem-types.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { ProofOfPossession } from "./guard/proof-of-possession.js";
@@ -53,6 +55,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices {
   readonly connections: ConnectionService;
   readonly channels: ChannelService;
   readonly events: EventService<Raw>;
+  readonly problemTypes: ApplyProblemTypes;
 }
 
 /** The parts that services are built on. */
@@ -77,6 +80,7 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
+  const problemTypes = createProblemTypes(resolved.problemTypes);
   const events = new SessionEvents(stores.channels, keyspace.issuers, logger);
   const cutoffs =
     auth === undefined || revocation === undefined
@@ -188,7 +192,7 @@ export function createServices<Raw>(
               checkEveryMs: resolved.connections.checkEveryMs,
             }),
     refuse: (cause) => challenges.tokenInvalid(cause),
-    ...{ telemetry, logger, now: connectionNow },
+    ...{ telemetry, logger, problemTypes, now: connectionNow },
   });
 
   return {
@@ -215,7 +219,7 @@ export function createServices<Raw>(
     readCertificate: auth?.readCertificate,
     revocations,
     sharedKeys: keyspace,
-    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, now }),
+    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, revocations, cutoffs, problemTypes, now }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
@@ -250,9 +254,10 @@ export function createServices<Raw>(
             options: resolved.cache,
             telemetry,
             logger,
-            refuse: (cause) => challenges.tokenInvalid(cause),
+            refuse: (cause) => problemTypes(challenges.tokenInvalid(cause)),
           }),
     challenges,
+    problemTypes,
     degradation: new Degradation({
       revocations,
       revocationPolicy: revocation?.onStoreError ?? "deny",

@@ -14,7 +14,9 @@ import { openRedisAdapter } from "./redis-adapter.js";
 
 /** A Socket.IO server, with events of any types. */
 export interface SocketServer {
+  /** The Engine.IO server. */
   readonly engine: object;
+  /** The namespace with this name. */
   of(name: string): object;
 }
 

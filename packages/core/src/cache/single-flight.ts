@@ -7,6 +7,7 @@ import { OutageError } from "../lib/outage.js";
  */
 export class CacheTimeout extends OutageError {
   override readonly name = "CacheTimeout";
+  /** The stable name of the error. */
   readonly code = "cache_timeout";
 
   constructor(ms: number) {

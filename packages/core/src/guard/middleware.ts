@@ -1,3 +1,4 @@
+import type { ApplyProblemTypes } from "../http/problem-types.js";
 import type { DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
@@ -21,6 +22,7 @@ export interface MiddlewareFactoryOptions<Raw, Middleware> {
   readonly bind: (check: Check<Raw>, attachment: Attachment) => Middleware;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
+  readonly problemTypes: ApplyProblemTypes;
 }
 
 /** Makes middleware of checks, observes their verdicts, and remembers which check a middleware was made of. */
@@ -71,7 +73,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   observe<V extends Verdict>(
     check: (exchange: GateExchange<Raw>) => V | Promise<V>,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
-    const { telemetry, logger } = this.#options;
+    const { telemetry, logger, problemTypes } = this.#options;
 
     function note(verdict: V): V {
       if (verdict.allowed) {
@@ -80,6 +82,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
         const { cause, status, problem } = verdict;
         logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
         telemetry.denied(problem.code, status, cause);
+        return problemTypes(verdict);
       }
       return verdict;
     }

@@ -1,5 +1,6 @@
 import { Telemetry } from "../telemetry/telemetry.js";
 
+/** The state of a circuit breaker. */
 export type BreakerState = "closed" | "open" | "half-open";
 
 export interface BreakerOptions {
@@ -14,7 +15,9 @@ export interface BreakerOptions {
 
 /** A circuit breaker as an operator sees it. */
 export interface BreakerControl {
+  /** Name of the breaker, as in metrics. */
   readonly name: string;
+  /** State of the breaker. */
   readonly state: BreakerState;
   /** Refuses all calls, also probes, until `close()` is called: for example while the dependency is repaired. */
   open(): void;

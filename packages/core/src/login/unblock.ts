@@ -9,6 +9,7 @@ import { accountKeys, memoryMs } from "./login-keys.js";
 
 /** The counters to reset: of an account at all addresses, of an address, or of both. */
 export interface UnblockOptions {
+  /** Name of the account. @default none */
   readonly account?: string | undefined;
   /** An address; `"unknown"` for all clients whose address cannot be read. */
   readonly ip?: string | undefined;

@@ -1,5 +1,6 @@
 import type { StoreFault } from "./fault.js";
 
+/** Options of `revoke()`. */
 export interface RevokeOptions {
   /**
    * How many replicas must have the record too, within a second. Otherwise the call rejects, although the master has
