@@ -226,12 +226,13 @@ function rowOf(type, member, types, hasDefaults) {
 
 /** The description of one public type. */
 function describe(type, types) {
-  const { name, node } = type;
+  const { node } = type;
   const doc = docOf(node);
   const lines = doc === "" ? [] : [doc, ""];
   if (ts.isInterfaceDeclaration(node) || ts.isClassDeclaration(node)) {
     const { members, bases } = membersOf(type, types);
-    if (bases.length > 0) lines.push(`With the members of ${bases.map((base) => showType(base, types)).join(" and ")}.`, "");
+    if (bases.length > 0)
+      lines.push(`With the members of ${bases.map((base) => showType(base, types)).join(" and ")}.`, "");
     if (members.length === 0) return lines.join("\n");
     const isOptions = members.some((member) => member.questionToken !== undefined && defaultOf(member) !== undefined);
     const head = ["member", "type", "meaning", ...(isOptions ? ["default"] : [])];

@@ -27,13 +27,17 @@ const claimed = "(git(hub|lab)\\.com|bitbucket\\.org)[/:]portcullis|npmjs\\.com/
 
 describe("the addresses of the project", () => {
   it("are found out where they claim a name that may be somebody else's", () => {
-    for (const address of ["https://github.com/portcullis/x", "git@github.com:Portcullis/x", "npmjs.com/package/@portcullis/x"])
+    for (const address of [
+      "https://github.com/portcullis/x",
+      "git@github.com:Portcullis/x",
+      "npmjs.com/package/@portcullis/x",
+    ])
       expect(address).to.match(new RegExp(claimed, "i"));
     expect("https://github.com/panva/jose").not.to.match(new RegExp(claimed, "i"));
   });
 
   it("claim no such name, in no file that git tracks or would", () => {
-    const own = Object.values(ADDRESSES).filter((address) => address !== "");
+    const own = (Object.values(ADDRESSES) as string[]).filter((address) => address !== "");
     const words = ["grep", "--untracked", "-I", "-i", "-h", "-E", claimed, "--", ".", ":!test/docs/addresses.test.ts"];
     // In a container the repository may belong to another user.
     const { stdout, status } = spawnSync("git", ["-c", "safe.directory=*", ...words], { cwd: root, encoding: "utf8" });

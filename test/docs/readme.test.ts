@@ -61,7 +61,9 @@ describe("the README", () => {
       expect(picture).to.include("@media (prefers-color-scheme: dark)");
       expect(picture).to.match(/role="img" aria-label(ledby)?="[^"]+"/);
       const style = /<style>([^]*?)<\/style>/.exec(picture)?.[1] ?? "";
-      const used = new Set(Array.from(picture.matchAll(/class="([^"]+)"/g), ([, names = ""]) => names.split(" ")).flat());
+      const used = new Set(
+        Array.from(picture.matchAll(/class="([^"]+)"/g), ([, names = ""]) => names.split(" ")).flat(),
+      );
       const unknown = [...used].filter((name) => !style.includes(`.${name} `));
       expect(unknown, `classes of ${file} without a style`).to.deep.equal([]);
     }
@@ -69,7 +71,9 @@ describe("the README", () => {
 
   it("shows twelve lines for Express and twelve for Koa", () => {
     for (const framework of ["Express", "Koa"]) {
-      const [snippet] = snippetsOf("README.md").filter(({ code }) => code.includes(`"@portcullis/${framework.toLowerCase()}"`));
+      const [snippet] = snippetsOf("README.md").filter(({ code }) =>
+        code.includes(`"@portcullis/${framework.toLowerCase()}"`),
+      );
       expect(snippet?.code.split("\n").length, framework).to.be.at.most(12);
     }
   });
@@ -109,7 +113,8 @@ describe("the README", () => {
     const gate = openGate({ auth, revocation: { onStoreError: { graceMs: 1000 } } });
     const [ofRevocation, ofLimits, ofLogins] = ["revocation", "rate limits", "sign-in attempts"].map(choicesOf);
     expect([ofRevocation, ofLimits, ofLogins]).to.deep.equal([["allow"], ["allow", "deny"], ["deny"]]);
-    for (const onStoreError of ofRevocation as "allow"[]) await openGate({ auth, revocation: { onStoreError } }).close();
+    for (const onStoreError of ofRevocation as "allow"[])
+      await openGate({ auth, revocation: { onStoreError } }).close();
     for (const onStoreError of ofLimits as "allow"[])
       gate.limit({ name: onStoreError, per: "ip", limit: 1, window: "1m", onStoreError });
     for (const onStoreError of ofLogins as "deny"[]) gate.throttleLogin({ account: () => "a", onStoreError });
@@ -132,7 +137,9 @@ interface Step {
 
 /** The lines with curl under "Try it". */
 const steps: readonly Step[] = Array.from(
-  sectionOf("README.md", "Try it").matchAll(/^curl -i (?:-X (\w+) )?localhost:3000(\S+)(.*?) +# (\d+)(?: (\w+))?(?: \(Koa: (\d+)\))?$/gm),
+  sectionOf("README.md", "Try it").matchAll(
+    /^curl -i (?:-X (\w+) )?localhost:3000(\S+)(.*?) +# (\d+)(?: (\w+))?(?: \(Koa: (\d+)\))?$/gm,
+  ),
   ([, method = "GET", path = "", rest = "", status, code, koaStatus = status]) => ({
     method,
     path,

@@ -6,8 +6,8 @@ import * as documentation from "../../packages/core/src/lib/documentation.js";
 import { readDocument, root } from "./documents.js";
 
 interface Shipping {
-  shippedDocuments(): string[];
-  shippedText(text: string, shipped: readonly string[]): string;
+  readonly shippedDocuments: () => string[];
+  readonly shippedText: (text: string, shipped: readonly string[]) => string;
 }
 
 const { shippedDocuments, shippedText } = (await import(
@@ -31,12 +31,16 @@ describe("the documents that are shipped with @portcullis/core", () => {
     for (const name of shipped) {
       const text = shippedText(readDocument(`docs/${name}`), shipped);
       const targets = Array.from(text.matchAll(/\]\(((?![a-z]+:)[^()\s#]+)/g), ([, target = ""]) => target);
-      expect(targets.filter((target) => !shipped.includes(target)), name).to.deep.equal([]);
+      expect(
+        targets.filter((target) => !shipped.includes(target)),
+        name,
+      ).to.deep.equal([]);
     }
   });
 
   it("keep the text of a link to a page that stays behind", () => {
-    const text = "See [a](a.md#b), [the map](ARCHITECTURE.md), [x](../x.ts), [here](#here) and [jose](https://jose.example).";
+    const text =
+      "See [a](a.md#b), [the map](ARCHITECTURE.md), [x](../x.ts), [here](#here) and [jose](https://jose.example).";
     expect(shippedText(text, ["a.md"])).to.equal(
       "See [a](a.md#b), the map, x, [here](#here) and [jose](https://jose.example).",
     );

@@ -13,7 +13,10 @@ import { expectOptionError } from "../support/option-error.js";
 import { rejectionOf } from "../support/rejection.js";
 
 const base = "https://api.example.com/problems/";
-const tokens = { signingKey: "s".repeat(48), issuer: "https://id.example.com", audience: "orders-api", maxSessions: 1 };
+const tokens = {
+  ...{ signingKey: "s".repeat(48), issuer: "https://id.example.com", audience: "orders-api" },
+  ...{ maxSessions: 1, onLimit: "refuse" },
+} as const;
 
 describe("a problem", () => {
   it("whose type IANA has registered keeps this type, with option problemTypes too", () => {

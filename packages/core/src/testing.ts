@@ -46,7 +46,8 @@ export function createTokenFactory(options: TokenFactoryOptions = {}): TokenFact
     lifetimeSeconds = 300,
     secret = randomBytes(48).toString("base64url"),
   } = options;
-  if (Buffer.byteLength(secret) < 32) throw rangeError("createTokenFactory().secret", "must have at least 32 bytes for HS256");
+  if (Buffer.byteLength(secret) < 32)
+    throw rangeError("createTokenFactory().secret", "must have at least 32 bytes for HS256");
   const key = Buffer.from(secret);
   return {
     auth: { secret, algorithms: ["HS256"], issuer, audience },

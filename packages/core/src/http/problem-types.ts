@@ -11,11 +11,13 @@ export type ApplyProblemTypes = <V extends Verdict>(verdict: V) => V;
  */
 export function createProblemTypes(base: string | undefined): ApplyProblemTypes {
   if (base === undefined) return (verdict) => verdict;
+  const start = base;
   const answers = new Map<DenialCode, Pick<Denied, "problem" | "body" | "headers">>();
 
   function answerOf({ code, status, title, detail = title }: Problem): Pick<Denied, "problem" | "body" | "headers"> {
     let answer = answers.get(code);
-    if (answer === undefined) answers.set(code, (answer = problemAnswer({ type: base + code, title: detail, status, code })));
+    if (answer === undefined)
+      answers.set(code, (answer = problemAnswer({ type: start + code, title: detail, status, code })));
     return answer;
   }
 
