@@ -1,6 +1,6 @@
 // npm run pack -- <dir>: packs the packages as tarballs into a directory, and prints the lines that install them.
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
-import { basename, join, relative, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ROOT, runNode } from "./child.mjs";
 import { ensureInstalled } from "./install.mjs";
@@ -48,15 +48,14 @@ async function main([target]) {
     return;
   }
   // npm runs scripts in the repository's root, and says where its user was.
-  const start = process.env.INIT_CWD ?? process.cwd();
-  const directory = resolve(start, target);
+  const directory = resolve(process.env.INIT_CWD ?? process.cwd(), target);
   ensureInstalled();
   const tarballs = await packAll(directory);
   const lineOf = (adapter) =>
     ["npm install", ...["core", adapter].map((folder) => `./${basename(tarballs[folder])}`), adapter].join(" ");
   console.log(`The tarballs are in ${directory}. Install them there:
 
-  cd ${relative(start, directory) || "."}
+  cd ${directory}
   ${lineOf("express")}
   ${lineOf("koa")}
 

@@ -138,7 +138,7 @@ interface Step {
 /** The lines with curl under "Try it". */
 const steps: readonly Step[] = Array.from(
   sectionOf("README.md", "Try it").matchAll(
-    /^curl -i (?:-X (\w+) )?localhost:3000(\S+)(.*?) +# (\d+)(?: (\w+))?(?: \(Koa: (\d+)\))?$/gm,
+    /^curl -i (?:--retry 9 --retry-connrefused )?(?:-X (\w+) )?localhost:3000(\S+)(.*?) +# (\d+)(?: (\w+))?(?: \(Koa: (\d+)\))?$/gm,
   ),
   ([, method = "GET", path = "", rest = "", status, code, koaStatus = status]) => ({
     method,
