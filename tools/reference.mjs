@@ -118,11 +118,14 @@ export function publicTypes() {
   return types.set("Serving", { name: "Serving", node: serving, file: "core/src/http/serving.ts" });
 }
 
-/** The text of a docstring, with its code blocks; `{@link Name}` is the name. */
+/** The text of a docstring; `{@link Name}` is the name. A code block is text: it may declare what holds for a whole program. */
 function docOf(node) {
   const docs = ts.getJSDocCommentsAndTags(node).filter(ts.isJSDoc);
   const text = ts.getTextOfJSDocComment(docs.at(-1)?.comment) ?? "";
-  return text.replace(/\{@link ([^}]+)\}/g, "`$1`").trim();
+  return text
+    .replace(/\{@link ([^}]+)\}/g, "`$1`")
+    .replaceAll("```ts", "```text")
+    .trim();
 }
 
 function oneLine(text) {
