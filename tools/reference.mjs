@@ -152,6 +152,7 @@ function showType(text, types) {
     .replace(/ \| undefined\b/g, "")
     .replace(/\breadonly /g, "")
     .replace(/^\| /, "");
+  if (plain.includes("`")) return `\`\` ${plain} \`\``;
   const parts = plain.split(/\b([A-Z]\w+)\b/);
   return parts
     .map((part) => (types.has(part) ? `[\`${part}\`](#${part.toLowerCase()})` : part === "" ? "" : `\`${part}\``))
