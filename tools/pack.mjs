@@ -59,5 +59,7 @@ async function main([target]) {
   ${lineOf("express")}
   ${lineOf("koa")}
 
-Of these two lines, take the one for your framework.`);
+Of these two lines, take the one for your framework. Afterwards for Socket.IO:
+
+  npm install ./${basename(tarballs["socket.io"])} socket.io`);
 }

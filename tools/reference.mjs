@@ -59,8 +59,15 @@ const MORE = {
  * @typedef {{ name: string, node: ts.Declaration, file: string }} PublicType
  */
 
+const parsed = new Map();
+
 function parse(file) {
-  return ts.createSourceFile(file, readFileSync(join(ROOT, "packages", file), "utf8"), ts.ScriptTarget.Latest, true);
+  let source = parsed.get(file);
+  if (source === undefined) {
+    const text = readFileSync(join(ROOT, "packages", file), "utf8");
+    parsed.set(file, (source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)));
+  }
+  return source;
 }
 
 /** The file of a relative import. */

@@ -5,10 +5,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { findFreePort, testSecret } from "@portcullis/testkit";
+import { findFreePort, nowSeconds, signToken, testAuth, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
-import { openGate } from "../support/fake-gate.js";
-import type { FakeOptions } from "../support/fake-gate.js";
+import type { FakeGate, FakeOptions } from "../support/fake-gate.js";
+import { fakeExchange, openGate, refuse } from "../support/fake-gate.js";
+import { rejectionOf } from "../support/rejection.js";
 import { readDocument, root, sectionOf, snippetsOf } from "./documents.js";
 
 const readme = readDocument("README.md");
@@ -44,6 +45,49 @@ function packagesWith(names: readonly string[]): Set<string> {
   for (const name of names) add(name, "");
   return found;
 }
+
+/** The cells of the table of outages. */
+const outageRows = sectionOf("README.md", "Why it is safe")
+  .split("\n")
+  .filter((line) => line.startsWith("| ") && !line.startsWith("| while"))
+  .map((line) => line.slice(2).split(" | "));
+
+/** What happens at a gate that cannot reach Redis, by the first cells of that table. */
+const outages: Readonly<Record<string, (gate: FakeGate) => Promise<void>>> = {
+  async "signature, claims"(gate) {
+    expect((await refuse(gate, await signToken({ exp: 1 }))).status).to.equal(401);
+  },
+  async revocation(gate) {
+    expect((await refuse(gate, await signToken())).status).to.equal(503);
+  },
+  async "rate limits"(gate) {
+    const { check } = gate.limit({ name: "one", per: "ip", limit: 1, window: "1m" });
+    expect((await check(fakeExchange())).allowed).to.equal(true);
+    expect(await check(fakeExchange())).to.include({ allowed: false, status: 429 });
+  },
+  async "sign-in attempts"(gate) {
+    const { check } = gate.throttleLogin({ account: () => "alice", parallel: 10 });
+    const verdicts = [];
+    for (let attempt = 0; attempt < 4; attempt += 1) verdicts.push(await check(fakeExchange()));
+    // The limit for account and address is 5.
+    expect(verdicts.map(({ allowed }) => allowed)).to.deep.equal([true, true, false, false]);
+    expect(verdicts.at(-1)).to.include({ status: 429 });
+  },
+  async cache(gate) {
+    expect(await gate.cache.get("key")).to.equal(undefined);
+    expect(await gate.cache.getOrSet({ key: "key" }, () => "made")).to.equal("made");
+  },
+  async "logout, deletion in the cache"(gate) {
+    expect(await rejectionOf(gate.revocations.revoke({ jti: "a", expiresAt: nowSeconds() + 60 }))).to.include({
+      status: 503,
+    });
+    expect(await rejectionOf(gate.sessions.revokeAll("alice"))).to.include({ status: 503 });
+    expect(await rejectionOf(gate.cache.delete("key"))).to.include({ status: 503 });
+  },
+  async "start of the server"(gate) {
+    await gate.close();
+  },
+};
 
 describe("the README", () => {
   it("has at most 1,200 words, 45 rows of tables, one picture and one chart", () => {
@@ -119,6 +163,14 @@ describe("the README", () => {
       gate.limit({ name: onStoreError, per: "ip", limit: 1, window: "1m", onStoreError });
     for (const onStoreError of ofLogins as "deny"[]) gate.throttleLogin({ account: () => "a", onStoreError });
   });
+
+  for (const [row] of outageRows)
+    it(`is right about an outage: ${row}`, async () => {
+      const gate = openGate({ redis: "redis://127.0.0.1:1", auth: testAuth });
+      const show = outages[row ?? ""];
+      if (show === undefined) throw new Error("show what happens in outages of this test");
+      await show(gate);
+    });
 
   it("leads to a page with every option of a library that people come from in one click", () => {
     const links = sectionOf("README.md", "Coming from another library");
