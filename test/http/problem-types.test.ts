@@ -14,8 +14,11 @@ import { rejectionOf } from "../support/rejection.js";
 
 const base = "https://api.example.com/problems/";
 const tokens = {
-  ...{ signingKey: "s".repeat(48), issuer: "https://id.example.com", audience: "orders-api" },
-  ...{ maxSessions: 1, onLimit: "refuse" },
+  signingKey: "s".repeat(48),
+  issuer: "https://id.example.com",
+  audience: "orders-api",
+  maxSessions: 1,
+  onLimit: "refuse",
 } as const;
 
 describe("a problem", () => {
