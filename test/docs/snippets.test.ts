@@ -56,7 +56,7 @@ const preludes: Readonly<Record<string, string>> = {
 const others = ["sh", "http", "json", "text", "mermaid"];
 
 describe("every snippet in the documents", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
 
   const documents = listDocuments();
   const snippets = documents.flatMap(snippetsOf);
