@@ -69,6 +69,11 @@ describe("a problem", () => {
     expect(createProblemTypes("urn:other:")(denied), "a type of another gate").to.equal(denied);
   });
 
+  it("keeps members of its refusal that are made when they are read", () => {
+    const denied = Object.defineProperty({ ...deny("token_invalid", { cause: "a test" }) }, "later", { get: () => 7 });
+    expect(createProblemTypes(base)(denied)).to.have.property("later", 7);
+  });
+
   it("says the same sentence as an error, whatever its type", () => {
     const denied = deny("token_invalid", { cause: "a test" });
     for (const types of [createProblemTypes(undefined), createProblemTypes(base)])

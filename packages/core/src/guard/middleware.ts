@@ -1,4 +1,5 @@
 import type { ApplyProblemTypes } from "../http/problem-types.js";
+import { typeProblems } from "../http/problem-types.js";
 import type { DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
@@ -73,7 +74,8 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   observe<V extends Verdict>(
     check: (exchange: GateExchange<Raw>) => V | Promise<V>,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
-    const { telemetry, logger, problemTypes } = this.#options;
+    const { telemetry, logger } = this.#options;
+    const typed = typeProblems(check, this.#options.problemTypes);
 
     function note(verdict: V): V {
       if (verdict.allowed) {
@@ -82,13 +84,12 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
         const { cause, status, problem } = verdict;
         logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
         telemetry.denied(problem.code, status, cause);
-        return problemTypes(verdict);
       }
       return verdict;
     }
 
     function decide(exchange: GateExchange<Raw>): V | Promise<V> {
-      const verdict = check(exchange);
+      const verdict = typed(exchange);
       return verdict instanceof Promise ? verdict.then(note) : note(verdict);
     }
 

@@ -10,7 +10,7 @@ export type ApplyProblemTypes = <V extends Verdict>(verdict: V) => V;
  * `about:blank`. Types that are registered with IANA stay in any case.
  */
 export function createProblemTypes(base: string | undefined): ApplyProblemTypes {
-  if (base === undefined) return (verdict) => verdict;
+  if (base === undefined) return keepTypes;
   const start = base;
   const answers = new Map<DenialCode, Pick<Denied, "problem" | "body" | "headers">>();
 
@@ -25,7 +25,25 @@ export function createProblemTypes(base: string | undefined): ApplyProblemTypes 
     if (verdict.allowed || verdict.problem === undefined || verdict.problem.type !== "about:blank") return verdict;
     const { problem, body, headers } = answerOf(verdict.problem);
     const others = verdict.headers.filter(([name]) => !headers.some(([own]) => own === name));
-    return { ...verdict, problem, body, headers: [...others, ...headers] };
+    // A refusal may have members that are made when they are read.
+    const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(verdict)) as typeof verdict;
+    return Object.assign(copy, { problem, body, headers: [...others, ...headers] });
+  };
+}
+
+function keepTypes<V extends Verdict>(verdict: V): V {
+  return verdict;
+}
+
+/** The check with types for its problems. Without option `problemTypes` it is the check itself. */
+export function typeProblems<Exchange, V extends Verdict>(
+  check: (exchange: Exchange) => V | Promise<V>,
+  problemTypes: ApplyProblemTypes,
+): (exchange: Exchange) => V | Promise<V> {
+  if (problemTypes === keepTypes) return check;
+  return function checkWithTypes(exchange) {
+    const verdict = check(exchange);
+    return verdict instanceof Promise ? verdict.then(problemTypes) : problemTypes(verdict);
   };
 }
 
