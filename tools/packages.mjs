@@ -8,6 +8,7 @@ import { ensureInstalled } from "./install.mjs";
 import { run, runNpm } from "./npm.mjs";
 import { PUBLISHED, packAll } from "./pack.mjs";
 import { report } from "./report.mjs";
+import { shippedDocuments } from "./ship-documents.mjs";
 import { temporaryDirectory } from "./temporary.mjs";
 
 const CONSUMERS = {
@@ -73,6 +74,8 @@ for (const folder of PUBLISHED) {
   await report(`@portcullis/${folder}, attw`, () => checkTypeResolution(tarballs[folder]));
 }
 
+await report("messages name documents and headings that are in the package", checkDocuments);
+
 const compilers = join(base, "compilers");
 const installs = [
   () => report(`TypeScript ${ALL.join(", ")}, install`, installCompilers),
@@ -87,10 +90,51 @@ async function checkFiles(folder) {
     /\.ts$/.test(file),
   );
   const built = sources.flatMap((file) => [".js", ".d.ts"].map((suffix) => `dist/${file.replace(/\.ts$/, suffix)}`));
-  const expected = [...built, "LICENSE", "README.md", "package.json"].map((file) => `package/${file}`);
+  const documents = folder === "core" ? shippedDocuments().map((name) => `docs/${name}`) : [];
+  const expected = [...built, ...documents, "LICENSE", "README.md", "package.json"].map((file) => `package/${file}`);
   assert.deepEqual(stdout.trim().split("\n").sort(), expected.sort());
   const license = await run("tar", ["-xzOf", tarballs[folder], "package/LICENSE"], {});
   assert.equal(license.stdout, readFileSync("LICENSE", "utf8"), "its LICENSE is not the repository's");
+}
+
+/** A message says "see @portcullis/core/docs/errors.md#code": the file is in the package, with a heading for every code. */
+async function checkDocuments() {
+  const directory = join(base, "documents");
+  mkdirSync(directory);
+  await run("tar", ["-xzf", tarballs.core, "-C", directory], {});
+  const inside = join(directory, "package");
+  const readInside = (file) => readFileSync(join(inside, file), "utf8");
+  const anchorsOf = (file) =>
+    [...readInside(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) => {
+      const plain = heading.toLowerCase().replace(/[^\w\- ]/g, "");
+      return plain.replaceAll(" ", "-");
+    });
+  const codesOf = (file, union) => {
+    const [, members = ""] = new RegExp(`type ${union} = ([^;]+);`).exec(readInside(`dist/${file}`)) ?? [];
+    const codes = [...members.matchAll(/"([a-z_]+)"/g)].map(([, code]) => code);
+    assert(codes.length > 10, `${union} is not in ${file}`);
+    return codes;
+  };
+  const missing = (file, anchors) => anchors.filter((anchor) => !anchorsOf(file).includes(anchor));
+  const thrown = ["option_invalid", "cache_timeout", "cache_value_too_large"];
+  const denials = codesOf("http/verdict.d.ts", "DenialCode");
+  assert.deepEqual(missing("docs/errors.md", [...denials, ...thrown]), []);
+  assert.deepEqual(missing("docs/operations.md", codesOf("store/ports/health.d.ts", "FindingCode")), []);
+
+  const sources = readdirSync(join(inside, "dist"), { recursive: true }).filter((file) => file.endsWith(".js"));
+  const named = sources.flatMap((file) => [
+    ...readInside(`dist/${file}`).matchAll(/@portcullis\/core\/(docs\/[\w.-]+\.md)/g),
+  ]);
+  for (const [, file] of named) readInside(file);
+
+  const shipped = readdirSync(join(inside, "docs"));
+  for (const page of shipped)
+    for (const [, target] of readInside(`docs/${page}`).matchAll(/\]\(((?![a-z]+:)[^()\s]+)\)/g)) {
+      const [file, anchor] = target.split("#");
+      const goal = file === "" ? page : file;
+      assert(shipped.includes(goal), `docs/${page} leads to ${target}, which is not in the package`);
+      if (anchor !== undefined) assert.deepEqual(missing(`docs/${goal}`, [anchor]), [], `docs/${page} to ${target}`);
+    }
 }
 
 async function lint(tarball) {

@@ -33,6 +33,7 @@ import type { Sessions } from "./sessions/sessions.js";
 import type { Tokens } from "./sessions/tokens.js";
 import type { Metric } from "./telemetry/metrics.js";
 
+/** Options of `authenticate()`. */
 export interface AuthenticateOptions extends DenyOptions {
   /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
   readonly optional?: boolean | undefined;
@@ -46,6 +47,7 @@ export interface AuthenticateOptions extends DenyOptions {
   readonly preflight?: "answer" | "pass" | undefined;
 }
 
+/** Options of `guard()`. */
 export interface GuardOptions<Middleware> extends AuthenticateOptions {
   /** Middleware of this gate, applied in this order instead of authentication, limits and cache. */
   readonly checks?: readonly Middleware[] | undefined;

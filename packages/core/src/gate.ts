@@ -116,7 +116,7 @@ export function createGate<Raw, Middleware extends object>(
   // Middleware.
   const factory = new MiddlewareFactory<Raw, Middleware>({
     bind: (check, attachment) => bind(check, resolved.property, attachment),
-    ...{ telemetry, logger, developmentLog },
+    ...{ telemetry, logger, developmentLog, problemTypes: services.problemTypes },
   });
   const preflights = new PreflightAnswers(logger);
   const verification = { authentication: "required", limits: [], cache: false } as const;
@@ -318,7 +318,8 @@ export function createGate<Raw, Middleware extends object>(
       const verdict = await check(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
-      return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
+      if (who !== undefined) return { allowed: true, auth: who };
+      return services.problemTypes(services.challenges.credentialsRequired());
     },
     async explain(token, explainOptions) {
       if (services.explainer === undefined) throw optionError("auth", "is required for explain()");
@@ -384,6 +385,7 @@ export function createGate<Raw, Middleware extends object>(
   };
   const closeExtension = offerExtension(gate, {
     ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
+    problemTypes: services.problemTypes,
     onUse: () => noteCoordination(),
   });
   refuseUncalled(gate);

@@ -7,9 +7,9 @@ import type { Metric } from "./telemetry/metrics.js";
 
 /** Options of {@link instrument}. */
 export interface InstrumentOptions {
-  /** @default the global tracer "@portcullis/core" */
+  /** Tracer of the spans. @default the global tracer "@portcullis/core" */
   readonly tracer?: Tracer | undefined;
-  /** @default the global meter "@portcullis/core" */
+  /** Meter of the metrics. @default the global meter "@portcullis/core" */
   readonly meter?: Meter | undefined;
 }
 
@@ -17,6 +17,7 @@ export interface InstrumentOptions {
 export interface Measurable {
   /** Tells the events of this gate from those of other gates in the process. @default all events */
   readonly name?: string | undefined;
+  /** The metrics of the gate. */
   metrics(): readonly Metric[];
 }
 

@@ -1,5 +1,6 @@
 import type { RateLimitFormat } from "./http/fields.js";
 import { rateLimitFormats } from "./http/fields.js";
+import { checkProblemTypes } from "./http/problem-types.js";
 import { refuseRequest } from "./lib/uncalled.js";
 import {
   checkFunction,
@@ -87,6 +88,11 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly instances?: number | undefined;
   /** URL at which clients reach this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
   readonly publicUrl?: string | undefined;
+  /**
+   * Start of the problem types of refusals: the code follows it, as in `"https://api.example.com/problems/"`. Types that are
+   * registered with IANA stay. @default none: the type is `about:blank`
+   */
+  readonly problemTypes?: string | undefined;
   /** Property of the request that holds `auth` for handlers. @default "auth" */
   readonly property?: string | undefined;
   /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
@@ -124,6 +130,7 @@ export interface ResolvedOptions<Raw> {
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   readonly publicUrl: string | undefined;
+  readonly problemTypes: string | undefined;
   readonly property: string;
   readonly logger: Logger;
   readonly audit: AuditListener | undefined;
@@ -155,6 +162,7 @@ const known = [
     "responses",
     "audit",
     "telemetry",
+    "problemTypes",
   ],
 ];
 
@@ -180,6 +188,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
   checkString("keySecret", keySecret);
   checkLogger(logger);
   if (options.audit !== undefined) checkFunction("audit", options.audit);
+  if (options.problemTypes !== undefined) checkProblemTypes(options.problemTypes);
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
@@ -208,6 +217,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     ipv6PrefixLength,
     instances,
     publicUrl,
+    problemTypes: options.problemTypes,
     property,
     logger,
     audit: options.audit,

@@ -13,6 +13,8 @@ import type { OneTimeValues } from "./coordination/one-time.js";
 import type { AuthorizeServices } from "./guard/authorize.js";
 import type { GuardServices } from "./guard/guard.js";
 import { Explainer } from "./guard/explain.js";
+import type { ApplyProblemTypes } from "./http/problem-types.js";
+import { createProblemTypes } from "./http/problem-types.js";
 import { createChallenges } from "./guard/challenges.js";
 import { Degradation } from "./guard/degradation.js";
 import { ProofOfPossession } from "./guard/proof-of-possession.js";
@@ -70,6 +72,7 @@ export interface GateServices<Raw> extends GuardServices<Raw>, SessionServices, 
   readonly connections: ConnectionService;
   readonly channels: ChannelService;
   readonly events: EventService<Raw>;
+  readonly problemTypes: ApplyProblemTypes;
 }
 
 /** The parts that services are built on. */
@@ -97,6 +100,7 @@ export function createServices<Raw>(
 ): GateServices<Raw> {
   const { instances, ipv6PrefixLength, revocation, headers, logger, tokens } = resolved;
   const challenges = createChallenges({ realm: auth?.realm, dpop: auth?.dpop });
+  const problemTypes = createProblemTypes(resolved.problemTypes);
   const events = new SessionEvents(stores.channels, keyspace.issuers, logger, audit);
   const cutoffs =
     auth === undefined || revocation === undefined
@@ -213,7 +217,7 @@ export function createServices<Raw>(
               checkEveryMs: resolved.connections.checkEveryMs,
             }),
     refuse: (cause) => challenges.tokenInvalid(cause),
-    ...{ telemetry, logger, now: connectionNow },
+    ...{ telemetry, logger, problemTypes, now: connectionNow },
   });
 
   const services: Omit<GateServices<Raw>, "explainer"> = {
@@ -240,7 +244,9 @@ export function createServices<Raw>(
     readCertificate: auth?.readCertificate,
     revocations,
     sharedKeys: keyspace,
-    ...createSessions(resolved, { stores, keys: keyspace, events, telemetry, audit, revocations, cutoffs, now }),
+    ...createSessions(resolved, {
+      ...{ stores, keys: keyspace, events, telemetry, audit, revocations, cutoffs, problemTypes, now },
+    }),
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
@@ -278,10 +284,10 @@ export function createServices<Raw>(
             options: resolved.cache,
             telemetry,
             logger,
-            refuse: (cause) => challenges.tokenInvalid(cause),
+            refuse: (cause) => problemTypes(challenges.tokenInvalid(cause)),
             onDropped: () => droppedMembers.note("a cached value"),
           }),
-    ...{ challenges, unguarded },
+    ...{ challenges, unguarded, problemTypes },
     degradation: new Degradation({
       revocations,
       revocationPolicy: revocation?.onStoreError ?? "deny",

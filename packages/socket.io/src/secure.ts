@@ -15,7 +15,9 @@ import { setTimeout } from "./real-timers.js";
 
 /** A Socket.IO server, with events of any types. */
 export interface SocketServer {
+  /** The Engine.IO server. */
   readonly engine: object;
+  /** The namespace with this name. */
   of(name: string): object;
 }
 

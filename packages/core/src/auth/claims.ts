@@ -29,6 +29,7 @@ export interface Auth<C = Claims> {
   readonly token: string;
   /** The protected JOSE header. */
   readonly header: Readonly<JWTHeaderParameters>;
+  /** The payload. */
   readonly claims: C;
   /**
    * Claim `sub`, or the first claim of `auth.subjectClaim` that the token has, as text also if the claim is a number. Empty if

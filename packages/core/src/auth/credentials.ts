@@ -26,6 +26,7 @@ export interface CookieSource {
   readonly origins?: readonly string[] | undefined;
 }
 
+/** A source of tokens. */
 export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
 
 /** A source of tokens after its option was checked. */

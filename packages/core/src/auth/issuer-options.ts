@@ -91,12 +91,15 @@ export interface IssuerSettings {
  * except for keys and algorithms. A key of one issuer never verifies a token of another.
  */
 export interface IssuerOptions extends IssuerSettings {
+  /** Expected `iss`: one, a list, or a function that accepts an `iss`. */
   readonly issuer: string | readonly string[] | IssuerTest;
 }
 
 /** An audience in another claim than `aud`, such as `{ claim: "client_id", values: "my-app" }` with Amazon Cognito. */
 export interface AudienceClaim {
+  /** The claim, or its path. */
   readonly claim: ClaimPath;
+  /** Accepted values of the claim. */
   readonly values: string | readonly string[];
 }
 

@@ -233,7 +233,9 @@ function freezeTree(root: unknown): void {
 
 /** A codec of your own: two functions. `decode` may throw or return undefined; the entry is then a miss. */
 export interface CacheCodec {
+  /** The text of a value. Throws for a value that it cannot represent. */
   encode(value: unknown): string;
+  /** The value of a text. */
   decode(text: string): unknown;
 }
 

@@ -34,6 +34,7 @@ export interface CachePolicy {
   readonly negativeTtl?: Duration | undefined;
 }
 
+/** Options of the cache in this process. */
 export interface LocalCacheOptions {
   /** How long a value in process is used without asking Redis. A tracked namespace needs no such limit. @default "5s" */
   readonly ttl?: Duration | undefined;
@@ -45,6 +46,7 @@ export interface LocalCacheOptions {
   readonly copies?: boolean | undefined;
 }
 
+/** Options of the cache. */
 export interface CacheOptions extends CachePolicy {
   /** The memo: a request reads each key once. @default true */
   readonly memo?: boolean | undefined;

@@ -8,6 +8,7 @@ import { clearTimeout, setTimeout } from "../lib/real-timers.js";
  */
 export class CacheTimeout extends OutageError {
   override readonly name = "CacheTimeout";
+  /** The stable name of the error. */
   readonly code = "cache_timeout";
 
   constructor(ms: number) {

@@ -40,6 +40,7 @@ export interface Locks {
    * rejects, its own error is the reason.
    */
   using<T>(names: string | readonly string[], task: LockedTask<T>): Promise<T>;
+  /** The same with options. */
   using<T>(names: string | readonly string[], options: AcquireOptions, task: LockedTask<T>): Promise<T>;
   /**
    * Takes a lock and waits for it up to `wait`. Rejects with a {@link LockError}: `lock_timeout`, `lock_overloaded` (10,000

@@ -1,3 +1,5 @@
+import type { ApplyProblemTypes } from "../http/problem-types.js";
+import { typeProblems } from "../http/problem-types.js";
 import type { DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
@@ -18,6 +20,7 @@ export interface MiddlewareCheck<Raw> {
 export interface MiddlewareFactoryOptions<Raw, Middleware> extends Omit<OutcomeServices, "stop"> {
   /** Makes a middleware of one framework from a check. */
   readonly bind: (check: Check<Raw>, attachment: Attachment) => Middleware;
+  readonly problemTypes: ApplyProblemTypes;
 }
 
 /** Makes middleware of checks, observes their verdicts, and remembers which check a middleware was made of. */
@@ -76,7 +79,8 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     check: (exchange: GateExchange<Raw>) => V | Promise<V>,
     rules?: OutcomeRules,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
-    return observeOutcome(check, { ...this.#options, stop: this.#state }, rules);
+    const typed = typeProblems(check, this.#options.problemTypes);
+    return observeOutcome(typed, { ...this.#options, stop: this.#state }, rules);
   }
 }
 

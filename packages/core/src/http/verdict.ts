@@ -1,4 +1,4 @@
-import { documentation } from "../lib/documentation.js";
+import { STATUS_CODES } from "node:http";
 import { outage } from "../lib/outage.js";
 import type { DenialDetail, DescribeDenial } from "./denial-detail.js";
 import { fullCause, readDetail } from "./denial-detail.js";
@@ -43,12 +43,13 @@ export type DenialCode =
 
 interface DenialKind {
   readonly status: number;
+  /** A sentence for people. */
   readonly title: string;
-  /** The problem type, where IANA has registered one. @default the code's heading in docs/errors.md */
+  /** The problem type, where IANA has registered one. @default about:blank, or the type that option `problemTypes` gives */
   readonly type?: string;
 }
 
-/** The table of refusals: status, title and type of each code. */
+/** The table of refusals: status, sentence and type of each code. */
 const denials: Readonly<Record<DenialCode, DenialKind>> = {
   credentials_required: { status: 401, title: "Credentials are required" },
   token_invalid: { status: 401, title: "The access token is not valid" },
@@ -114,13 +115,21 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
 
 /** An RFC 9457 problem. */
 export interface Problem {
+  /** A type registered with IANA, or one of option `problemTypes`, or `about:blank`. */
   readonly type: string;
+  /** A sentence about the type; the phrase of the status for `about:blank`. */
   readonly title: string;
+  /** Status of the response. */
   readonly status: number;
+  /** A sentence about the problem, where the title is only the phrase of the status. */
+  readonly detail?: string;
+  /** The stable name of the reason. */
   readonly code: DenialCode;
+  /** Names of the exhausted limits. */
   readonly "violated-policies"?: readonly string[];
 }
 
+/** A header field: its name and its value. */
 export type Header = readonly [name: string, value: string];
 
 /** The request may pass. The headers are set on the response. */
@@ -131,9 +140,13 @@ export interface Allowed {
 
 /** The request is refused. This is the whole answer. */
 export interface Denied {
+  /** Always false: the request must not pass. */
   readonly allowed: false;
+  /** Status of the response. */
   readonly status: number;
+  /** Header fields of the response. */
   readonly headers: readonly Header[];
+  /** The problem in the body. */
   readonly problem: Problem;
   /** The problem as JSON. */
   readonly body: string;
@@ -143,7 +156,9 @@ export interface Denied {
   readonly detail?: DenialDetail | undefined;
   /** For a refusal by limits: the state of each limit that was applied. */
   readonly quotas?: readonly Quota[] | undefined;
+  /** Never set for a refusal. */
   readonly form?: undefined;
+  /** Never set for a refusal. */
   readonly removed?: undefined;
 }
 
@@ -230,21 +245,19 @@ export function unavailable(
   return deny(code, { cause, detail, headers: outageFields });
 }
 
-interface PreparedAnswer {
-  readonly problem: Problem;
-  readonly body: string;
-  readonly headers: readonly Header[];
-}
+type PreparedAnswer = Pick<Denied, "problem" | "body" | "headers">;
 
 function prepare(code: DenialCode, violatedPolicies?: readonly string[]): PreparedAnswer {
-  const { status, title, type = `${documentation}#${code}` } = denials[code];
-  const problem: Problem = {
-    type,
-    title,
-    status,
-    code,
-    ...(violatedPolicies === undefined ? {} : { "violated-policies": violatedPolicies }),
-  };
+  const { status, title, type } = denials[code];
+  const policies = violatedPolicies === undefined ? {} : { "violated-policies": violatedPolicies };
+  if (type !== undefined) return problemAnswer({ type, title, status, code, ...policies });
+  // RFC 9457, 4.2.1: the title of about:blank is the phrase of the status.
+  const phrase = STATUS_CODES[status] ?? "Error";
+  return problemAnswer({ type: "about:blank", title: phrase, status, detail: title, code, ...policies });
+}
+
+/** The answer with a problem: its body, and the headers that describe it. */
+export function problemAnswer(problem: Problem): PreparedAnswer {
   const body = JSON.stringify(problem);
   return {
     problem,
@@ -283,7 +296,7 @@ export function rejected(thrown: unknown): Promise<never> {
 
 /** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
 export interface DenyOptions {
-  /** @default "respond" */
+  /** `"respond"` answers the request; `"throw"` throws a {@link DenialError}. @default "respond" */
   readonly onDeny?: "respond" | "throw" | undefined;
 }
 
@@ -293,11 +306,17 @@ export interface DenyOptions {
  */
 export class DenialError extends Error {
   override readonly name: string = "DenialError";
+  /** Status of the response. */
   readonly status: number;
+  /** The same, as Express and other frameworks name it. */
   readonly statusCode: number;
+  /** Koa and http-errors: the message may be shown to clients. */
   readonly expose = true;
+  /** The stable name of the reason. */
   readonly code: DenialCode;
+  /** Header fields of the response, without those that describe its body. */
   readonly headers: Readonly<Record<string, string>>;
+  /** The problem document (RFC 9457). */
   readonly problem: Problem;
   /** The reason with its detail, on one line, for logs. Not for clients: it tells an attacker what was wrong. */
   declare readonly cause: string;
@@ -307,7 +326,7 @@ export class DenialError extends Error {
   readonly quotas: readonly Quota[];
 
   constructor({ status, headers, problem, cause, detail, quotas = [] }: Denied) {
-    super(problem.title, { cause: fullCause(cause, detail) });
+    super(problem.detail ?? problem.title, { cause: fullCause(cause, detail) });
     Object.defineProperty(this, "detail", { value: detail });
     this.status = status;
     this.statusCode = status;

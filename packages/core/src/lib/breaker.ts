@@ -1,6 +1,7 @@
 import { Telemetry } from "../telemetry/telemetry.js";
 import { monotonicNow } from "./real-timers.js";
 
+/** The state of a circuit breaker. */
 export type BreakerState = "closed" | "open" | "half-open";
 
 export interface BreakerOptions {
@@ -15,7 +16,9 @@ export interface BreakerOptions {
 
 /** A circuit breaker as an operator sees it. */
 export interface BreakerControl {
+  /** Name of the breaker, as in metrics. */
   readonly name: string;
+  /** State of the breaker. */
   readonly state: BreakerState;
   /** Refuses all calls, also probes, until `close()` is called: for example while the dependency is repaired. */
   open(): void;

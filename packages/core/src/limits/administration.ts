@@ -22,6 +22,7 @@ import { TopKeysReporter } from "./top-keys.js";
 
 /** The state of one client under one policy: the result of `quotas.peek()`. */
 export interface QuotaState {
+  /** Name of the policy. */
   readonly policy: string;
   /** Requests (or units of cost) per window; undefined if a function decides it at each request. */
   readonly limit: number | undefined;
@@ -29,9 +30,11 @@ export interface QuotaState {
   readonly windowSeconds: number | undefined;
   /** Requests (or units of cost) counted. Includes points that processes have leased and not used yet. */
   readonly consumed: number;
+  /** Requests (or units of cost) that are left. */
   readonly remaining: number | undefined;
   /** Seconds until more is available; for a blocked client, until the block ends. */
   readonly resetSeconds: number;
+  /** Is the client blocked? */
   readonly blocked: boolean;
 }
 
@@ -125,7 +128,9 @@ export interface Quotas {
   unblock(policy: string, key: QuotaKey): Promise<void>;
   /** Overrides limit or window of one client, or of all clients without an override of their own. */
   setOverride(policy: string, override: QuotaOverride): Promise<void>;
+  /** Overrides limit or window of one client. */
   setOverride(policy: string, key: QuotaKey | undefined, override: QuotaOverride): Promise<void>;
+  /** Ends an override. */
   clearOverride(policy: string, key?: QuotaKey): Promise<void>;
 }
 

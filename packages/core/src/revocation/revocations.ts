@@ -13,7 +13,9 @@ import type { CutoffRules } from "./cutoffs.js";
 
 /** Identifies a token: the `auth` of a request, or parts of it. Without `jti` the token itself is needed. */
 export interface NamedToken {
+  /** Claim `jti` of the token. @default none */
   readonly jti?: string | undefined;
+  /** The compact token. @default none */
   readonly token?: string | undefined;
   /** Claim `iss`. Required if the gate has several issuers. */
   readonly issuer?: string | undefined;

@@ -19,10 +19,11 @@ import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 import { monotonicNow } from "../lib/real-timers.js";
 
+/** Options of `routes.backchannelLogout()`. */
 export interface BackchannelLogoutOptions<Raw = unknown> {
   /** The client id (or ids) of this application at its OpenID providers: the `aud` of logout tokens. */
   readonly audience: string | readonly string[];
-  /** @default "/backchannel-logout" */
+  /** Path of the route. @default "/backchannel-logout" */
   readonly path?: string | undefined;
   /** Requires `logout+jwt` as `typ`. `false` is for providers that leave it out, if none of their other tokens is accepted here. @default true */
   readonly requireType?: boolean | undefined;
@@ -36,6 +37,7 @@ export interface BackchannelLogoutOptions<Raw = unknown> {
 
 /** The user and the session that were logged out. */
 export interface BackchannelLogout {
+  /** Issuer of the logout token. */
   readonly issuer: string;
   /** The user, by the first claim of `auth.subjectClaim`; undefined if only the session is named. */
   readonly subject: string | undefined;

@@ -4,6 +4,7 @@ import type { Metric } from "../telemetry/metrics.js";
 import { mergeMetrics, prometheusText } from "../telemetry/metrics.js";
 import { answerAt, checkPath, readMethods, reply } from "./endpoint.js";
 
+/** Options of `routes.metrics()`. */
 export interface MetricsRouteOptions {
   /** Path of the metrics. @default "/metrics" */
   readonly path?: string | undefined;

@@ -19,6 +19,7 @@ import { readClient, resolveClients } from "./client-authentication.js";
 import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
+/** Options of `routes.revoke()`. */
 export interface RevokeRouteOptions<Raw = unknown> {
   /** Path of the endpoint. @default "/revoke" */
   readonly path?: string | undefined;

@@ -6,6 +6,7 @@ import type { Logger } from "../telemetry/logger.js";
 
 /** The event that sessions or tokens have ended. Every process gets it. */
 export interface SessionEnd {
+  /** Why the sessions have ended. */
   readonly reason: SessionEndReason;
   /** The issuer of the names below: a digest, as in the keys in Redis. */
   readonly issuer: string;

@@ -19,12 +19,13 @@ export interface Device {
   readonly label?: string | undefined;
 }
 
+/** The user and the session of `issue()`. */
 export interface IssueRequest {
   /** The user: the `sub` of the tokens. */
   readonly subject: string;
   /** Further claims of the access tokens, except those that the gate sets. @default {} */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
-  /** @default [] */
+  /** Scopes of the tokens. @default [] */
   readonly scopes?: readonly string[] | undefined;
   /** The organisation of the session: `sessions.revokeGroup(org)` ends it. 42 is the same as "42". @default none */
   readonly org?: Identifier | undefined;
@@ -43,6 +44,7 @@ export interface IssueRequest {
   readonly attempt?: Pick<LoginAttempt, "succeed" | "interrupt"> | undefined;
 }
 
+/** Changes to a session at `refresh()`. */
 export interface RefreshRequest {
   /** New claims of the session, for roles that have changed. Only together with `scopes`. @default unchanged */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
@@ -54,8 +56,11 @@ export interface RefreshRequest {
 
 /** An access token and a refresh token of one session. */
 export interface IssuedTokens {
+  /** The access token, for the Authorization header. */
   readonly accessToken: string;
+  /** The refresh token, for the next `refresh()`. */
   readonly refreshToken: string;
+  /** Identifier of the session: claim `sid`. */
   readonly sessionId: string;
   /** Expiry of the access token, in unix seconds. */
   readonly expiresAt: number;
@@ -65,6 +70,7 @@ export interface IssuedTokens {
   readonly refreshExpiresAt: number;
   /** Seconds until the refresh token expires. */
   readonly refreshExpiresIn: number;
+  /** Scopes of the access token. */
   readonly scopes: readonly string[];
   /** `false` if cookies of this session end with the browser. */
   readonly persistent: boolean;

@@ -1,4 +1,5 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { ApplyProblemTypes } from "../http/problem-types.js";
 import type { ResolvedOptions } from "../options.js";
 import { createTokenCookies, resolveCookies } from "./cookies.js";
 import { optionError } from "../lib/validate.js";
@@ -35,13 +36,14 @@ export interface SessionFoundation {
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
+  readonly problemTypes: ApplyProblemTypes;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, events, telemetry, audit, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, telemetry, audit, revocations, cutoffs, problemTypes, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
@@ -68,6 +70,7 @@ export function createSessions<Raw>(
             decisions: stores.decisions,
             tokens,
             endSessions,
+            problemTypes,
             tenantClaim: cache?.tenantClaim,
             onDropped: () => droppedMembers.note("claims"),
             deadlineMs,

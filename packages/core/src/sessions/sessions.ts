@@ -15,6 +15,7 @@ import { checkName, isName } from "./issue-request.js";
 
 /** A session, as its user may see it. */
 export interface Session {
+  /** Identifier of the session: claim `sid`. */
   readonly id: string;
   /** Unix seconds. */
   readonly createdAt: number;
@@ -22,12 +23,17 @@ export interface Session {
   readonly lastSeenAt: number;
   /** Time at which the session expires unless it is refreshed, in unix seconds. */
   readonly expiresAt: number;
+  /** Address of the last sign-in or refresh, as the application gave it. */
   readonly ip: string | undefined;
+  /** User agent of the last sign-in or refresh, as the application gave it. */
   readonly userAgent: string | undefined;
+  /** Name of the device, as the application gave it. */
   readonly label: string | undefined;
+  /** The organisation of the session. */
   readonly org: string | undefined;
 }
 
+/** Options of `sessions.list()`. */
 export interface ListOptions {
   /** Most sessions in the result, 1 to 1000. @default 100 */
   readonly limit?: number | undefined;
@@ -68,6 +74,7 @@ export interface Sessions {
    * session of that user; an id of another user ends nothing. Resolves to whether a session ended.
    */
   revoke(auth: Auth | undefined): Promise<boolean>;
+  /** Ends one session of a user. Resolves to false if the user has no such session. */
   revoke(subject: Subject, sessionId: string): Promise<boolean>;
   /** Ends all sessions of the user except that of the request, and revokes every other token that `auth:user_tokens:<subject>` names. */
   revokeOthers(auth: Auth | undefined): Promise<number>;

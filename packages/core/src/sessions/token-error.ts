@@ -11,8 +11,11 @@ const descriptions: Readonly<Record<TokenErrorCode, string>> = {
 
 /** A response of a token endpoint, for any framework. */
 export interface TokenAnswer {
+  /** Status of the response. */
   readonly status: number;
+  /** Header fields of the response. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Body of the response, as JSON. */
   readonly body: Readonly<Record<string, unknown>>;
 }
 
@@ -22,10 +25,15 @@ export interface TokenAnswer {
  */
 export class TokenError extends Error {
   override readonly name = "TokenError";
+  /** The error code (RFC 6749, 5.2). */
   readonly code: TokenErrorCode;
+  /** Status of the response. */
   readonly status = 400;
+  /** The same, as Express and other frameworks name it. */
   readonly statusCode = 400;
+  /** Koa and http-errors: the message may be shown to clients. */
   readonly expose = true;
+  /** Header fields of the response. */
   readonly headers: Readonly<Record<string, string>> = noStore;
   /** The reason, a short fixed phrase for logs. */
   readonly reason: string;
@@ -37,6 +45,7 @@ export class TokenError extends Error {
     this.reason = reason;
   }
 
+  /** The body of the response of a token endpoint. */
   toJSON(): { readonly error: TokenErrorCode; readonly error_description: string } {
     return { error: this.code, error_description: this.message };
   }

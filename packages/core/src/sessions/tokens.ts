@@ -3,6 +3,7 @@ import { checkIdentifying } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { RefreshClaims } from "./refresh-token.js";
 import { RefreshTokens, UnknownKey } from "./refresh-token.js";
+import type { ApplyProblemTypes } from "../http/problem-types.js";
 import { DenialError, deny } from "../http/verdict.js";
 import type { ResolvedTokens } from "./options.js";
 import { checkObject } from "../lib/validate.js";
@@ -38,6 +39,7 @@ export interface Tokens {
   refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
   /** The response of a token endpoint to an error of these methods. Undefined for other errors. */
   answer(error: unknown): TokenAnswer | undefined;
+  /** Cookies for the tokens of a browser. */
   readonly cookies: TokenCookies;
 }
 
@@ -49,6 +51,7 @@ export interface TokenServiceOptions extends GrantRules {
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly endSessions: EndSessions;
+  readonly problemTypes: ApplyProblemTypes;
   readonly deadlineMs: number;
   /** `auth.maxLifetime`. */
   readonly maxLifetimeSeconds: number;
@@ -261,12 +264,11 @@ export class TokenService implements Tokens {
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full") {
         this.#options.audit?.record({ type: "sign_in_refused", principal });
-        throw new DenialError(
-          deny("session_limit", {
-            cause: "the user already has the maximum number of sessions",
-            detail: () => ({ limit: maxSessions }),
-          }),
-        );
+        const denied = deny("session_limit", {
+          cause: "the user already has the maximum number of sessions",
+          detail: () => ({ limit: maxSessions }),
+        });
+        throw new DenialError(this.#options.problemTypes(denied));
       }
       await waitUntil(created.ended + 1, reading);
     }

@@ -1,6 +1,8 @@
 /** The methods of a logger, such as pino, that Portcullis calls. It never logs a secret. */
 export interface Logger {
+  /** Logs a refusal, and what is useful to find a fault. */
   debug(fields: object, message: string): void;
+  /** Logs a state that an operator should change. */
   warn(fields: object, message: string): void;
 }
 

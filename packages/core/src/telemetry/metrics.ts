@@ -2,15 +2,21 @@
 export interface Sample {
   /** The suffix of the metric's name: `_bucket`, `_sum` or `_count` for a histogram, else empty. */
   readonly suffix: "" | "_bucket" | "_sum" | "_count";
+  /** Labels of the value. */
   readonly labels: Readonly<Record<string, string>>;
+  /** The value. */
   readonly value: number;
 }
 
 /** A metric with all its values, for a registry of metrics. Names follow the conventions of Prometheus. */
 export interface Metric {
+  /** Name of the metric. */
   readonly name: string;
+  /** Description of the metric. */
   readonly help: string;
+  /** Kind of the metric. */
   readonly type: "counter" | "gauge" | "histogram";
+  /** Values of the metric, one for each set of labels. */
   readonly samples: readonly Sample[];
   /** The upper bounds of the buckets of a histogram, without the infinite one. */
   readonly buckets?: readonly number[] | undefined;

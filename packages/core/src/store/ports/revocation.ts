@@ -2,6 +2,7 @@ import type { TokenQuestion } from "./decisions.js";
 import { isCutOff } from "./decisions.js";
 import type { StoreFault } from "./fault.js";
 
+/** Options of `revoke()`. */
 export interface RevokeOptions {
   /**
    * How many replicas must have the record too, within a second. Otherwise the call rejects, although the master has

@@ -4,6 +4,7 @@ import { clearTimeout, monotonicNow, setTimeout } from "../../lib/real-timers.js
 
 /** A password, and when it expires. */
 export interface ExpiringPassword {
+  /** The password. */
   readonly password: string;
   /** When the password expires: a Date, or unix seconds. The gate renews it at 80 % of the time until then. */
   readonly expiresAt?: Date | number | undefined;

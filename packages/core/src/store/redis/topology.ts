@@ -21,6 +21,7 @@ export interface RedisTls {
   readonly cert?: string | Buffer | undefined;
   /** The private key of the client certificate, in PEM. */
   readonly key?: string | Buffer | undefined;
+  /** Passphrase of the key. @default none */
   readonly passphrase?: string | undefined;
   /** The name in the certificate of the server. @default the host */
   readonly servername?: string | undefined;
@@ -47,6 +48,7 @@ export interface RedisPlace {
   readonly natMap: NatMap | undefined;
 }
 
+/** The version of IP that names are resolved to; 0 for either. */
 export type IpFamily = 0 | 4 | 6;
 
 /** Addresses by announced `host:port`. */
