@@ -183,7 +183,7 @@ for (const [name, framework] of [
       app.set("trust proxy", 1);
       app.use(gate.guard());
       app.use((_req, res) => void res.sendStatus(204));
-      const lambda = wrap(app) as unknown as Lambda;
+      const lambda = wrap(app) as Lambda;
       const sent = async (forwarded: string): Promise<number> => {
         const fields = { host: "api.example.com", "x-forwarded-for": forwarded, "x-forwarded-proto": "https" };
         const balanced = {
