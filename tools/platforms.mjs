@@ -101,6 +101,7 @@ async function runJest(folder) {
     `jest/${folder}`,
     "--config",
     `jest/${folder}/jest.config.js`,
+    "--runInBand",
   ]);
   return `  ok  Jest, ${folder}\n`;
 }

@@ -1,2 +1,1 @@
-// The test kit of core under the name of the package that the application has installed.
 export * from "@portcullis/core/testing";

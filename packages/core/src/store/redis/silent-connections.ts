@@ -88,6 +88,7 @@ async function nodeAnswers(node: RedisLike, { own, deadlineMs }: AnswerOptions):
   );
   const answers = await Promise.race([answer, silence]);
   clearTimeout(timer);
-  if (answers === undefined && own) (node as Partial<ConnectedClient>).stream?.destroy(new Error("Redis has not answered"));
+  if (answers === undefined && own)
+    (node as Partial<ConnectedClient>).stream?.destroy(new Error("Redis has not answered"));
   return answers === true;
 }
