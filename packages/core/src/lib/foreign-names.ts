@@ -41,7 +41,7 @@ const redisUrl: readonly Replacement[] = [
 const onlyFailures = inLimit("countOnly", 'countOnly: "failures"');
 const perKey = inLimit("per", 'per: "ip", "user", { header }, { claim } or a function');
 const headerFormat: readonly Replacement[] = [
-  ["headers", 'headers: "draft-8", "draft-6", "legacy" or false'],
+  ["headers", 'headers: "draft-8", "draft-7", "draft-6", "legacy" or false'],
   ["window", "the option headers of the gate"],
 ];
 
@@ -147,7 +147,7 @@ const foreign: Readonly<Record<string, readonly Replacement[]>> = {
     "clockTolerance",
     "tokenFrom",
   ]),
-  ...atOther("limits", ["limit", "window", "per"], (name) => `limits: [{ ${name} }]`),
+  ...atOther("limits", ["window", "per"], (name) => `limits: [{ ${name} }]`),
   ...atOther("cache", ["ttl", "grace", "codec"]),
   ...atOther("redis", ["url", "host", "port", "sentinels", "cluster", "password"]),
   ...atOther("tokens", ["signingKey", "accessLifetime"]),
