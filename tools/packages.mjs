@@ -9,6 +9,7 @@ import { run, runNpm } from "./npm.mjs";
 import { PUBLISHED, packAll } from "./pack.mjs";
 import { report } from "./report.mjs";
 import { temporaryDirectory } from "./temporary.mjs";
+import { checkSizes } from "./sizes.mjs";
 
 const CONSUMERS = {
   "Express 5": { adapter: "express", packages: { express: "^5.0.0", "@types/express": "^5.0.0" } },
@@ -47,11 +48,13 @@ const packed = await report("pack", async () => {
   tarballs = await packAll(join(base, "tarballs"));
 });
 if (!packed) process.exit();
+await report("the sizes in docs/support.md", () => checkSizes(tarballs));
 
 for (const folder of PUBLISHED) {
   await report(`@portcullis/${folder} holds what it should`, () => checkFiles(folder));
   await report(`@portcullis/${folder}, publint`, () => lint(tarballs[folder]));
   await report(`@portcullis/${folder}, attw`, () => checkTypeResolution(tarballs[folder]));
+  await report(`@portcullis/${folder}, npm publish --dry-run`, () => tryToPublish(folder));
 }
 
 const compilers = join(base, "compilers");
@@ -82,6 +85,16 @@ async function lint(tarball) {
 async function checkTypeResolution(tarball) {
   const attw = "node_modules/@arethetypeswrong/cli/dist/index.js";
   await run(process.execPath, [attw, "--profile", "esm-only", "--format", "ascii", tarball], {});
+}
+
+/** As the workflow for releases does, but without a registry and without credentials. */
+async function tryToPublish(folder) {
+  const { name, version } = JSON.parse(readFileSync(join("packages", folder, "package.json"), "utf8"));
+  const nowhere = "--registry=http://127.0.0.1:9/";
+  const printed = await runNpm(["publish", tarballs[folder], "--dry-run", "--json", nowhere, "--fetch-retries=0"], base);
+  const [published] = Object.values(JSON.parse(printed)).filter((value) => typeof value === "object");
+  const { name: found, version: given } = published ?? JSON.parse(printed);
+  assert.deepEqual([found, given], [name, version]);
 }
 
 function directoryOf(consumer) {
