@@ -68,7 +68,16 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
   }
 
   async function checkPage() {
-    for (const path of ["/", "/app.css", "/app.js", "/answers.js", "/lists.js", "/words.js", "/confirm", "/confirm.js"]) {
+    for (const path of [
+      "/",
+      "/app.css",
+      "/app.js",
+      "/answers.js",
+      "/lists.js",
+      "/words.js",
+      "/confirm",
+      "/confirm.js",
+    ]) {
       const response = await fetch(base + path, { signal: AbortSignal.timeout(5000) });
       assert.equal(response.status, 200, `GET ${path}`);
       assert.match(response.headers.get("content-security-policy"), /^default-src 'none'; script-src 'self'; /);
@@ -280,7 +289,11 @@ export async function checkDevelopment(base, production) {
   const script = await fetch(`${base}/development.js`);
   // Without a token, all that does not exist is 401.
   const expected = production ? [401, 401, false] : [200, 200, true];
-  assert.deepEqual([state.status, script.status, /development|Stop Redis/.test(page)], expected, "what is for development");
+  assert.deepEqual(
+    [state.status, script.status, /development|Stop Redis/.test(page)],
+    expected,
+    "what is for development",
+  );
   await Promise.all([state, script].map((response) => response.arrayBuffer()));
 }
 

@@ -49,7 +49,8 @@ function readChangesets() {
     .map((name) => {
       const text = readFileSync(join(folder, name), "utf8");
       const [, kinds, sentence] = /^---\n([^]*?)^---\n([^]*)$/m.exec(text) ?? [];
-      if (kinds === undefined) throw new Error(`.changeset/${name} does not begin with packages between two lines "---"`);
+      if (kinds === undefined)
+        throw new Error(`.changeset/${name} does not begin with packages between two lines "---"`);
       const kind = Object.keys(HEADINGS).find((one) => new RegExp(`: ${one}$`, "m").test(kinds));
       return { kind, sentence: sentence.trim().replace(/\s*\n\s*/g, " ") };
     });

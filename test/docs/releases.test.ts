@@ -109,12 +109,20 @@ describe("the page on support", () => {
   it("names every line of Node and of Redis that the workflow tests, and every compiler", () => {
     const workflow = readFileSync(join(root, ".github/workflows/ci.yml"), "utf8");
     const [, nodes = ""] = /^ {8}node: \[([^\]]+)\]/m.exec(workflow) ?? [];
-    const tested = Array.from(readDocument("docs/support.md").matchAll(/^\| (?:Node)? ?\| [^|]+ \| (\d+) \|/gm), ([, one]) => one);
+    const tested = Array.from(
+      readDocument("docs/support.md").matchAll(/^\| (?:Node)? ?\| [^|]+ \| (\d+) \|/gm),
+      ([, one]) => one,
+    );
     expect(tested).to.deep.equal(nodes.split(", "));
     const [, stores = ""] = /^ {8}store: \[([^\]]+)\]/m.exec(workflow) ?? [];
-    const majors = (kind: string): string[] => Array.from(stores.matchAll(new RegExp(`${kind}:(\\d+)`, "g")), ([, one = ""]) => one);
-    expect(readDocument("docs/support.md")).to.match(new RegExp(`^\\| Redis \\|.*\\| ${majors("redis").join(", ")} \\|`, "m"));
-    expect(readDocument("docs/support.md")).to.match(new RegExp(`^\\| Valkey \\|.*\\| ${majors("valkey").join(", ")} \\|`, "m"));
+    const majors = (kind: string): string[] =>
+      Array.from(stores.matchAll(new RegExp(`${kind}:(\\d+)`, "g")), ([, one = ""]) => one);
+    expect(readDocument("docs/support.md")).to.match(
+      new RegExp(`^\\| Redis \\|.*\\| ${majors("redis").join(", ")} \\|`, "m"),
+    );
+    expect(readDocument("docs/support.md")).to.match(
+      new RegExp(`^\\| Valkey \\|.*\\| ${majors("valkey").join(", ")} \\|`, "m"),
+    );
     const compilers = /const ALL = \[([^\]]+)\]/.exec(readFileSync(join(root, "tools/packages.mjs"), "utf8"))?.[1];
     expect(readDocument("docs/support.md")).to.contain(`| ${compilers?.replaceAll('"', "") ?? ""} |`);
   });

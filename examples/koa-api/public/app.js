@@ -8,6 +8,7 @@ const views = { loading: "Orders", "sign-in": "Sign in", ended: "Signed out", ac
 /** Another service may end sessions without an event of this one. */
 const pollMs = 60_000;
 const reconnectMs = 3000;
+const retryMs = 1000;
 /** How long after an order a click is taken for the same one. */
 const nextOrderMs = 1000;
 /** As many orders as the style shows. */
@@ -52,8 +53,14 @@ void start();
 /** With cookies of an earlier visit, if they are still good. */
 async function start() {
   const response = await send("POST", "/auth/session").catch(() => undefined);
-  if (response?.ok && (await response.json()).signedIn) await enter();
-  else showSignIn();
+  if (response?.ok) {
+    if ((await response.json()).signedIn) await enter();
+    else showSignIn();
+    return;
+  }
+  // Nobody knows at the moment: whoever is signed in must not be asked for a password.
+  find("loading").textContent = "The service cannot answer at the moment. Trying again ...";
+  setTimeout(() => void start(), retryMs);
 }
 
 async function signIn(form) {
@@ -71,7 +78,8 @@ async function signIn(form) {
 
 function refuseSignIn({ status, headers }) {
   if (status === 401) return showError("sign-in-error", "User name or password is wrong.");
-  if (status === 503) return showError("sign-in-error", "Nobody can sign in at the moment. Try again in a few seconds.");
+  if (status === 503)
+    return showError("sign-in-error", "Nobody can sign in at the moment. Try again in a few seconds.");
   if (status !== 429) return showError("sign-in-error", "This did not work. Try again.");
   showError("sign-in-error", "Too many attempts.");
   waitFor(Number(headers.get("retry-after")) || 1);

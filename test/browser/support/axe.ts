@@ -10,6 +10,11 @@ interface Violation {
   readonly nodes: readonly { readonly html: string }[];
 }
 
+interface Results {
+  readonly passes: readonly unknown[];
+  readonly violations: readonly Violation[];
+}
+
 /** What axe-core calls serious or critical about a page, in light and in dark. */
 export async function findViolations(page: Page): Promise<string[]> {
   const found: string[] = [];
@@ -17,10 +22,7 @@ export async function findViolations(page: Page): Promise<string[]> {
   await page.evaluate(source);
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    const { passes, violations } = (await page.evaluate("axe.run()")) as {
-      readonly passes: readonly unknown[];
-      readonly violations: readonly Violation[];
-    };
+    const { passes, violations } = await page.evaluate<Results>("axe.run()");
     if (passes.length === 0) throw new Error("axe has examined nothing");
     for (const { id, impact, nodes } of violations)
       if (impact === "serious" || impact === "critical")

@@ -14,40 +14,37 @@ type Colour = readonly [red: number, green: number, blue: number];
 export async function contrasts(page: Page, selectors: readonly string[]): Promise<Contrast[]> {
   const found: Contrast[] = [];
   for (const selector of selectors) {
-    const locator = page.locator(selector).first();
-    await locator.focus();
+    await page.locator(selector).first().focus();
     // The mark is shown to those who use the keyboard.
     await page.keyboard.press("Shift");
-    const { border, outline, around } = await locator.evaluate(readColours);
-    if (border !== undefined) found.push({ what: `the border of ${selector}`, ratio: ratioOf(border, around) });
-    if (outline !== undefined) found.push({ what: `the focus of ${selector}`, ratio: ratioOf(outline, around) });
+    const { border, outline, around } = await readFrom(page, selector);
+    if (border !== null) found.push({ what: `the border of ${selector}`, ratio: ratioOf(border, around) });
+    if (outline !== null) found.push({ what: `the focus of ${selector}`, ratio: ratioOf(outline, around) });
   }
   return found;
 }
 
 interface Colours {
-  readonly border: string | undefined;
-  readonly outline: string | undefined;
+  readonly border: string | null;
+  readonly outline: string | null;
   readonly around: string;
 }
 
-/** Runs in the page. */
-function readColours(element: unknown): Colours {
-  interface Shown {
-    readonly parentElement: Shown | null;
-  }
-  const { getComputedStyle } = globalThis as unknown as {
-    getComputedStyle(of: Shown): Readonly<Record<string, string>>;
-  };
-  const isClear = (colour = ""): boolean => colour === "transparent" || /, 0\)$/.test(colour);
-  const style = getComputedStyle(element as Shown);
-  let around = (element as Shown).parentElement;
+/** Runs in the page. Text, since compilers call helpers of their own in functions. */
+const readColours = `(element) => {
+  const isClear = (colour) => colour === "transparent" || / 0\\)$/.test(colour);
+  const style = getComputedStyle(element);
+  let around = element.parentElement;
   while (around !== null && isClear(getComputedStyle(around).backgroundColor)) around = around.parentElement;
   return {
-    border: isClear(style.borderTopColor) ? undefined : style.borderTopColor,
-    outline: style.outlineStyle === "none" ? undefined : style.outlineColor,
-    around: around === null ? "rgb(255, 255, 255)" : (getComputedStyle(around).backgroundColor ?? ""),
+    border: isClear(style.borderTopColor) ? null : style.borderTopColor,
+    outline: style.outlineStyle === "none" ? null : style.outlineColor,
+    around: around === null ? "rgb(255, 255, 255)" : getComputedStyle(around).backgroundColor,
   };
+}`;
+
+async function readFrom(page: Page, selector: string): Promise<Colours> {
+  return await page.evaluate(`(${readColours})(document.querySelector(${JSON.stringify(selector)}))`);
 }
 
 function ratioOf(one: string, other: string): number {
@@ -56,7 +53,9 @@ function ratioOf(one: string, other: string): number {
 }
 
 function parse(text: string): Colour {
-  const [red = NaN, green = NaN, blue = NaN] = (/^rgba?\(([^)]*)\)$/.exec(text)?.[1] ?? "").split(/[,\s/]+/).map(Number);
+  const [red = NaN, green = NaN, blue = NaN] = (/^rgba?\(([^)]*)\)$/.exec(text)?.[1] ?? "")
+    .split(/[,\s/]+/)
+    .map(Number);
   return [red, green, blue];
 }
 
