@@ -109,10 +109,7 @@ describe("the page on support", () => {
   it("names every line of Node and of Redis that the workflow tests, and every compiler", () => {
     const workflow = readFileSync(join(root, ".github/workflows/ci.yml"), "utf8");
     const [, nodes = ""] = /^ {8}node: \[([^\]]+)\]/m.exec(workflow) ?? [];
-    const tested = Array.from(
-      readDocument("docs/support.md").matchAll(/^\| (?:Node)? ?\| [^|]+ \| (\d+) \|/gm),
-      ([, one]) => one,
-    );
+    const tested = Array.from(readDocument("docs/support.md").matchAll(/\| (\d+) \| April \d{4}/gm), ([, one]) => one);
     expect(tested).to.deep.equal(nodes.split(", "));
     const [, stores = ""] = /^ {8}store: \[([^\]]+)\]/m.exec(workflow) ?? [];
     const majors = (kind: string): string[] =>
