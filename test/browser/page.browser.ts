@@ -163,13 +163,14 @@ for (const name of examples) {
       const page = await laptop.open();
       let release = (): void => undefined;
       const held = new Promise<void>((resolve) => (release = resolve));
-      // The stream is opened last: what happens before it must not be missed.
-      await page.route("**/events*", async (route) => {
+      // Nothing may be missed between what the page loads and the stream, which begins where the orders were read.
+      await page.route("**/orders", async (route) => {
         await held;
         await route.continue();
       });
+      const asked = page.waitForRequest("**/orders");
       await signIn(page, "alice", example.password("alice"));
-      await until(async () => (await page.locator("#sessions > li").count()) === 1);
+      await asked;
       const other = await enter(early);
       release();
       await seeSessions(page, 2);
