@@ -7,6 +7,7 @@ import { until } from "../support/until.js";
 import { contrasts } from "./support/contrast.js";
 import { findViolations } from "./support/axe.js";
 import {
+  enterAs,
   isOrder,
   meet,
   openBrowser,
@@ -17,6 +18,7 @@ import {
   seeSessions,
   seeTheEnd,
   signIn,
+  signOut,
   take,
 } from "./support/browser.js";
 import type { Person } from "./support/browser.js";
@@ -71,13 +73,8 @@ for (const name of examples) {
     };
     const enter = async (person: Person, user: "alice" | "admin" = "alice"): Promise<Page> => {
       const page = await person.open();
-      await signIn(page, user, example.password(user));
-      await seeLive(page);
+      await enterAs(page, user, example.password(user));
       return page;
-    };
-    const leave = async (page: Page): Promise<void> => {
-      await page.getByRole("button", { name: "Sign out", exact: true }).click();
-      await page.getByRole("heading", { name: "Sign in" }).waitFor();
     };
 
     it("puts no error on the console from the first visit to the last, and has an icon", async () => {
@@ -103,7 +100,7 @@ for (const name of examples) {
       await person.context.clearCookies({ name: "access" });
       await page.reload();
       await seeSessions(page, 1);
-      await leave(page);
+      await signOut(page);
       await page.reload();
       await page.getByRole("heading", { name: "Sign in" }).waitFor();
       expect(person.errors).to.deep.equal([]);
@@ -124,7 +121,7 @@ for (const name of examples) {
       expect(await load()).to.match(/^miss Read from the database in \d+ ms/);
       expect(await load()).to.match(/^hit Read from the cache in \d+ ms/);
       expect(await page.locator("#answers > li").first().textContent()).to.match(/200\s+GET \/orders\s+hit, \d+ ms/);
-      await leave(page);
+      await signOut(page);
     });
 
     it("counts down what is left of each limit, and the seconds until it is full again", async () => {
@@ -155,7 +152,7 @@ for (const name of examples) {
       );
       expect(await left()).to.equal(0);
       await take(page, `${name}-limit`);
-      await leave(page);
+      await signOut(page);
     });
 
     it("shows a session of another browser at once, also one that begins while the page loads", async () => {
@@ -176,11 +173,11 @@ for (const name of examples) {
       await seeSessions(page, 2);
       const another = await enter(late);
       await seeSessions(page, 3);
-      await leave(another);
+      await signOut(another);
       await seeSessions(page, 2);
-      await leave(other);
+      await signOut(other);
       await seeSessions(page, 1);
-      await leave(page);
+      await signOut(page);
     });
 
     it("says what happens when Redis stops, which a button does in development", async () => {
@@ -209,7 +206,7 @@ for (const name of examples) {
       await page.locator("#outage").waitFor({ state: "hidden" });
       const id = await placeOrder(page, "lantern");
       await seeOrder(page, id, "lantern");
-      await leave(page);
+      await signOut(page);
     });
 
     it("cannot be made to stop Redis in production, where nothing of that exists", async () => {
@@ -275,7 +272,7 @@ for (const name of examples) {
       const confirmation = await person.open(link);
       await confirmation.getByRole("button", { name: "Confirm" }).click();
       await confirmation.locator("#title:focus").waitFor();
-      await leave(page);
+      await signOut(page);
       await focused("username");
       await signIn(page, "alice", "not the password");
       await page.getByRole("alert").waitFor();
@@ -315,15 +312,14 @@ for (const name of examples) {
         expect(found.length).to.equal(5);
         expect(found.filter(({ ratio }) => !(ratio >= 3))).to.deep.equal([]);
       }
-      await signIn(page, "alice", example.password("alice"));
-      await seeLive(page);
+      await enterAs(page, "alice", example.password("alice"));
       for (const colorScheme of ["light", "dark"] as const) {
         await page.emulateMedia({ colorScheme });
         const found = await contrasts(page, ["#item", "#email", "#load-orders", "#sign-out-everywhere", ".meter"]);
         expect(found.length).to.be.greaterThan(5);
         expect(found.filter(({ ratio }) => !(ratio >= 3))).to.deep.equal([]);
       }
-      await leave(page);
+      await signOut(page);
     });
 
     it("has nothing that axe calls serious, on any view, small and large, in light and dark", async () => {
@@ -340,11 +336,11 @@ for (const name of examples) {
       await signIn(page, "alice", "not the password");
       await page.getByRole("alert").waitFor();
       await examine(page, "refused");
-      await signIn(page, "alice", example.password("alice"));
+      await enterAs(page, "alice", example.password("alice"));
       await seeSessions(page, 1);
       const small = await other.open();
       await examine(small, "sign-in-small");
-      await signIn(small, "alice", example.password("alice"));
+      await enterAs(small, "alice", example.password("alice"));
       await seeSessions(small, 2);
       await seeSessions(page, 2);
       await placeOrder(small, "padlock");
@@ -360,7 +356,7 @@ for (const name of examples) {
       expect(found).to.deep.equal([]);
       await page.goto(example.url);
       await seeSessions(page, 1);
-      await leave(page);
+      await signOut(page);
     });
   });
 }

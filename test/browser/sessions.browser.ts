@@ -5,6 +5,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import type { Browser, Page } from "playwright-core";
 import {
+  enterAs,
   isOrder,
   meet,
   openBrowser,
@@ -15,6 +16,7 @@ import {
   seeSessions,
   seeTheEnd,
   signIn,
+  signOut,
   take,
 } from "./support/browser.js";
 import type { Person } from "./support/browser.js";
@@ -75,13 +77,9 @@ describe("the pages of the examples", () => {
           { password } = example,
         ): Promise<Page> => {
           const page = await person.open();
-          await signIn(page, user, password(user));
+          await enterAs(page, user, password(user));
           await seeSessions(page, sessions);
           return page;
-        };
-        const leave = async (page: Page): Promise<void> => {
-          await page.getByRole("button", { name: "Sign out", exact: true }).click();
-          await page.getByRole("heading", { name: "Sign in" }).waitFor();
         };
 
         it("ends one session, whose page says so at once", async () => {
@@ -97,7 +95,7 @@ describe("the pages of the examples", () => {
           await seeSessions(atHome, 1);
           await onTheWay.reload();
           await onTheWay.getByRole("heading", { name: "Sign in" }).waitFor();
-          await leave(atHome);
+          await signOut(atHome);
         });
 
         it("ends all other sessions, and goes on itself", async () => {
@@ -111,7 +109,7 @@ describe("the pages of the examples", () => {
           expect(await mine.getByRole("button", { name: "End all others" }).isDisabled()).to.equal(true);
           await mine.reload();
           await seeSessions(mine, 1);
-          await leave(mine);
+          await signOut(mine);
         });
 
         it("shows an order at once in every browser of its user, whichever process it was posted to, and in no other", async () => {
@@ -129,7 +127,7 @@ describe("the pages of the examples", () => {
           await seeOrder(elsewhere, own, "rope");
           expect(await elsewhere.getByText(id).count()).to.equal(0);
           expect(await atHome.getByText(id).count()).to.equal(1);
-          await Promise.all([leave(elsewhere), signOutEverywhere(onTheWay), seeTheEnd(atHome)]);
+          await Promise.all([signOut(elsewhere), signOutEverywhere(onTheWay), seeTheEnd(atHome)]);
         });
 
         it("signs out everywhere, and the pages of all processes say so at once", async () => {
@@ -142,7 +140,7 @@ describe("the pages of the examples", () => {
           for (const page of pages) await page.reload();
           for (const page of pages) await page.getByRole("heading", { name: "Sign in" }).waitFor();
           await seeSessions(other, 1);
-          await leave(other);
+          await signOut(other);
         });
 
         // The same on every store, or in need of one: once is enough.
@@ -160,7 +158,7 @@ describe("the pages of the examples", () => {
           expect(await page.evaluate(readableByScripts)).to.deep.equal(["", 0, 0]);
           const cookies = await person.context.cookies();
           expect(cookies.filter(({ httpOnly, sameSite }) => !httpOnly || sameSite !== "Strict")).to.deep.equal([]);
-          await leave(page);
+          await signOut(page);
           await page.reload();
           await page.getByRole("heading", { name: "Sign in" }).waitFor();
         });
@@ -170,7 +168,7 @@ describe("the pages of the examples", () => {
           const first = await enter(person, "alice", 1);
           const second = await person.open();
           await seeSessions(second, 1);
-          await leave(first);
+          await signOut(first);
           await seeTheEnd(second);
           await second.getByRole("button", { name: "Sign in again" }).click();
           await second.getByRole("heading", { name: "Sign in" }).waitFor();
@@ -184,7 +182,7 @@ describe("the pages of the examples", () => {
           await person.context.clearCookies({ name: "access" });
           await Promise.all([first.reload(), second.reload()]);
           await Promise.all([seeSessions(first, 1), seeSessions(second, 1)]);
-          await leave(first);
+          await signOut(first);
         });
 
         it("confirms an address by the button behind the link of a mail, once, in another browser", async () => {
@@ -208,7 +206,7 @@ describe("the pages of the examples", () => {
           await scanner.getByText("This link is no longer valid. Ask for another mail.").waitFor();
           await page.reload();
           await page.getByText(`${email} is confirmed.`).waitFor();
-          await leave(page);
+          await signOut(page);
         });
 
         it("makes one order of a double click, and another one later", async () => {
@@ -232,7 +230,7 @@ describe("the pages of the examples", () => {
           await until(() => made.length === 3);
           expect(made).to.deep.equal(["201", "201", "201"]);
           await take(page, "orders");
-          await leave(page);
+          await signOut(page);
         });
 
         it("shows what it has missed while its process was restarted", async () => {
@@ -277,12 +275,12 @@ describe("the pages of the examples", () => {
           await seeSessions(page, 1);
           const id = await placeOrder(page, "rope");
           await seeOrder(page, id, "rope");
-          await leave(page);
+          await signOut(page);
         });
 
         it("says when there were too many attempts, and lets a device in that is known", async () => {
           const [attacker, owner] = [await someone(), await someone()];
-          await leave(await enter(owner, "alice", 1));
+          await signOut(await enter(owner, "alice", 1));
           const page = await attacker.open();
           for (let attempt = 0; attempt < 6; attempt += 1) {
             await signIn(page, "alice", "a guess");
@@ -291,7 +289,7 @@ describe("the pages of the examples", () => {
           }
           expect(await page.getByRole("alert").textContent()).to.equal("Too many attempts.");
           await take(page, "throttled");
-          await leave(await enter(owner, "alice", 1));
+          await signOut(await enter(owner, "alice", 1));
         });
       });
     }

@@ -62,6 +62,28 @@ export async function signIn(page: Page, username: string, password: string): Pr
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
 
+/** Signs in, and waits until the page is told of what happens. Redis of a busy machine may be too slow: then once more. */
+export async function enterAs(page: Page, username: string, password: string): Promise<void> {
+  const live = page.locator("#live[data-state=live]");
+  const unavailable = page.locator("#sign-in-error", { hasText: "at the moment" });
+  await until(async () => {
+    await signIn(page, username, password);
+    await live.or(unavailable).first().waitFor();
+    return await live.isVisible();
+  });
+}
+
+/** Signs out. What could not be recorded is not done: then once more. */
+export async function signOut(page: Page): Promise<void> {
+  const form = page.getByRole("heading", { name: "Sign in", exact: true });
+  const unavailable = page.locator("#account-error", { hasText: "You are still signed in" });
+  await until(async () => {
+    await page.getByRole("button", { name: "Sign out", exact: true }).click();
+    await form.or(unavailable).first().waitFor();
+    return await form.isVisible();
+  });
+}
+
 /** Waits until the page says that it is told of what happens, or that it is not. */
 export async function seeLive(page: Page, state: "live" | "connecting" | "degraded" = "live"): Promise<void> {
   await page.locator(`#live[data-state=${state}]`).waitFor();
