@@ -18,23 +18,26 @@ export interface AppOptions {
   readonly secret: Uint8Array;
   /** What the digests in keys of Redis are made with. */
   readonly keySecret: string | undefined;
+  /** How long a request waits for Redis, in milliseconds. */
+  readonly deadlineMs: number;
   /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
   readonly trustedProxies: number;
   readonly users: UserStore;
   /** Where clients reach this service: the links of mails lead there. */
   readonly publicUrl: () => string;
-  /** Without it, in development, the page has a button that stops Redis. */
+  /** Otherwise, in development, the page has a button that stops Redis. */
   readonly production: boolean;
   /** Used in development only. */
   readonly redisSwitch: RedisSwitch | undefined;
 }
 
 export function createApp(options: AppOptions): { app: Express; gate: ExpressGate } {
-  const { redis, secret, keySecret, trustedProxies, users, publicUrl, production, redisSwitch } = options;
+  const { redis, secret, keySecret, deadlineMs, trustedProxies, users, publicUrl, production, redisSwitch } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
     keySecret,
+    deadline: deadlineMs,
     auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
     tokens: { signingKey: secret, issuer, cookies },
     limits: [

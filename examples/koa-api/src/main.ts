@@ -23,6 +23,7 @@ const { app, gate } = createApp({
   redis: records !== undefined && caches !== undefined ? { security: records, cache: caches } : (records ?? memory),
   secret,
   keySecret: process.env.KEY_SECRET,
+  deadlineMs: Number(process.env.DEADLINE_MS ?? 50),
   trustedProxies: Number(process.env.TRUSTED_PROXIES ?? 0),
   users,
   publicUrl: () => process.env.PUBLIC_URL ?? base,

@@ -28,7 +28,8 @@ export interface StartOptions {
 export async function startExample(name: string, { redis, secret, ...on }: StartOptions): Promise<RunningExample> {
   const port = on.port ?? (await findFreePort());
   const kind = on.production === true ? { NODE_ENV: "production" } : {};
-  const env = { ...process.env, ...kind, PORT: `${port}`, JWT_SECRET: secret, REDIS_URL: redis };
+  // The machine also runs the browser.
+  const env = { ...process.env, ...kind, DEADLINE_MS: "2000", PORT: `${port}`, JWT_SECRET: secret, REDIS_URL: redis };
   const child = spawn(process.execPath, [`examples/${name}/dist/main.js`], { cwd: root, env, stdio: "pipe" });
   const closed = once(child, "close");
   let output = "";
