@@ -73,11 +73,13 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
   /** What a page asks when it is opened. It is no error that nobody is signed in, so the answer is no refusal. */
   async function describeSession(ctx: Context): Promise<void> {
     ctx.set("Cache-Control", "no-store");
-    const { allowed } = await gate.verify(ctx.req);
-    if (allowed) {
+    const known = await gate.verify(ctx.req);
+    if (known.allowed) {
       ctx.body = { signedIn: true };
       return;
     }
+    // Nobody can say at the moment: the page asks again.
+    if (known.status === 503) return sendProblem(ctx, 503);
     try {
       // The access token has expired or is missing: the refresh token may be good.
       const issued = await tokens.refresh(tokens.cookies.readRefresh(ctx.get("cookie")), { device: deviceOf(ctx) });
