@@ -229,6 +229,8 @@ for (const name of examples) {
         );
         expect(inDevelopment).to.match(/development[^]*Stop Redis/);
         expect(page).to.not.match(/development|Stop Redis/);
+        // It is a service of the same users.
+        expect((await ask("/logout", { method: "POST", headers: bearer })).status).to.equal(204);
       } finally {
         await production.stop();
       }

@@ -107,11 +107,14 @@ function stopWaiting() {
 }
 
 async function signOut(path) {
+  // It would tell of the end of this session, too, and the page would ask in vain.
+  events?.close();
   const response = await ask("POST", path).catch(() => undefined);
   // Whoever is told to be signed out must be: 401 says that the session is over already.
   if (response?.ok || response?.status === 401) return showSignIn();
   showError("account-error", "You are still signed in: signing out could not be recorded. Try again.");
   find("account-error").scrollIntoView({ block: "nearest" });
+  if (events !== undefined) listen();
 }
 
 /** Signed in: shows what there is, and listens for what happens from then on. */
