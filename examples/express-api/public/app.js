@@ -156,7 +156,8 @@ function listen() {
   });
   source.addEventListener("open", () => {
     setLive("live");
-    if (!resumed) showAll();
+    // Also where the orders could not be read before.
+    if (!resumed || find("source").dataset.outcome === "fault") showAll();
   });
   source.addEventListener("error", () => {
     setLive("connecting");
