@@ -10,6 +10,8 @@ import { PUBLISHED, packAll } from "./pack.mjs";
 import { report } from "./report.mjs";
 import { shippedDocuments } from "./ship-documents.mjs";
 import { temporaryDirectory } from "./temporary.mjs";
+import { publishAll } from "./publish.mjs";
+import { checkSizes } from "./sizes.mjs";
 
 const CONSUMERS = {
   "Express 5": { adapter: "express", packages: { express: "^5.0.0", "@types/express": "^5.0.0" } },
@@ -67,6 +69,8 @@ const packed = await report("pack", async () => {
   tarballs = await packAll(join(base, "tarballs"));
 });
 if (!packed) process.exit();
+await report("the sizes in docs/support.md", () => checkSizes(tarballs));
+await report("npm publish --dry-run", () => publishAll(tarballs, { dryRun: true }));
 
 for (const folder of PUBLISHED) {
   await report(`@portcullis/${folder} holds what it should`, () => checkFiles(folder));
