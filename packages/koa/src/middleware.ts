@@ -1,5 +1,5 @@
 import type { Attachment, Check, Interception, Verdict } from "@portcullis/core/adapter";
-import { answerHeld, callError, failCall, rejected, registerMiddleware } from "@portcullis/core/adapter";
+import { answerHeld, callError, callNext, failCall, rejectWith, registerMiddleware } from "@portcullis/core/adapter";
 import { beginHandling, endHandling, runBehind, watchAttempt } from "@portcullis/core/adapter";
 import type { Context, Middleware, Next } from "koa";
 import { exchangeOf } from "./exchange.js";
@@ -43,28 +43,17 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       }
     } catch (error) {
       endHandling(exchange);
-      return rejected(error);
+      return rejectWith(error);
     }
     endHandling(exchange);
-    return verdict.allowed ? promiseOf(next) : Promise.resolve();
-  }
-}
-
-function promiseOf(next: () => unknown): Promise<unknown> {
-  try {
-    const behind = next();
-    return behind instanceof Promise ? behind : Promise.resolve(behind);
-  } catch (error) {
-    return Promise.resolve().then(() => {
-      throw error;
-    });
+    return verdict.allowed ? callNext(next) : Promise.resolve();
   }
 }
 
 function fail(exchange: KoaExchange, error: unknown): Promise<never> {
   endHandling(exchange);
   exchange.state.showRefusal(exchange.raw, error);
-  return rejected(error);
+  return rejectWith(error);
 }
 
 /** Runs everything behind the middleware, and tells those who wait for its end. */

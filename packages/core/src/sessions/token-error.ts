@@ -1,4 +1,6 @@
 import { outage } from "../lib/outage.js";
+import { deny } from "../http/verdict.js";
+import type { Denied } from "../http/verdict.js";
 
 /** The error of a request to a token endpoint (RFC 6749 5.2). */
 export type TokenErrorCode = "invalid_request" | "invalid_grant" | "temporarily_unavailable";
@@ -58,4 +60,12 @@ export const noStore: Readonly<Record<string, string>> = Object.freeze({ "Cache-
 export function unavailableAnswer(headers: Readonly<Record<string, string>>): TokenAnswer {
   const body = { error: "temporarily_unavailable", error_description: descriptions.temporarily_unavailable };
   return { status: outage.status, headers: { ...noStore, ...headers }, body };
+}
+
+/** The refusal of a sign-in of a user who has as many sessions as `tokens.maxSessions` allows. */
+export function tooManySessions(maxSessions: number | undefined): Denied {
+  return deny("session_limit", {
+    cause: "the user already has the maximum number of sessions",
+    detail: () => ({ limit: maxSessions }),
+  });
 }

@@ -4,7 +4,7 @@ import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { RefreshClaims } from "./refresh-token.js";
 import { RefreshTokens, UnknownKey } from "./refresh-token.js";
 import type { ApplyProblemTypes } from "../http/problem-types.js";
-import { DenialError, deny } from "../http/verdict.js";
+import { DenialError } from "../http/verdict.js";
 import type { ResolvedTokens } from "./options.js";
 import { checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -21,7 +21,7 @@ import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGr
 import type { AuditTrail } from "../telemetry/audit.js";
 import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
-import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+import { TokenError, noStore, tooManySessions, unavailableAnswer } from "./token-error.js";
 import { setTimeout } from "../lib/real-timers.js";
 
 /** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store is unavailable. */
@@ -264,11 +264,7 @@ export class TokenService implements Tokens {
       if (created.outcome === "late") throw new StoreFault("timeout");
       if (created.outcome === "full") {
         this.#options.audit?.record({ type: "sign_in_refused", principal });
-        const denied = deny("session_limit", {
-          cause: "the user already has the maximum number of sessions",
-          detail: () => ({ limit: maxSessions }),
-        });
-        throw new DenialError(this.#options.problemTypes(denied));
+        throw new DenialError(this.#options.problemTypes(tooManySessions(maxSessions)));
       }
       await waitUntil(created.ended + 1, reading);
     }
