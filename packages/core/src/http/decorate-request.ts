@@ -50,7 +50,7 @@ export function failCall(error: TypeError, callback: unknown): Promise<void> {
 }
 
 /** Calls `next`. That of Koa returns a promise; one that an application passes by hand may return a value, or throw. */
-export function callNext(next: () => unknown): Promise<unknown> {
+export function callHandler(next: () => unknown): Promise<unknown> {
   try {
     const behind = next();
     return behind instanceof Promise ? behind : Promise.resolve(behind);

@@ -289,7 +289,7 @@ export function errorOf(thrown: unknown): unknown {
 }
 
 /** A promise that is rejected with the error for a thrown value. */
-export function rejectWith(thrown: unknown): Promise<never> {
+export function failWithError(thrown: unknown): Promise<never> {
   const error = errorOf(thrown) as Error;
   return Promise.reject(error);
 }

@@ -2,6 +2,7 @@ import { checkInteger, checkObject, optionError } from "./validate.js";
 
 /** A part of a list. */
 export interface Page<Item> {
+  /** Items of this part, at most `limit`. */
   readonly items: readonly Item[];
   /** The cursor of the next part; undefined at the end of the list. */
   readonly next: string | undefined;

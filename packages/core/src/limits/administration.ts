@@ -48,6 +48,7 @@ export interface PeekOptions {
 
 /** An override that operators have set: a result of `quotas.overrides()`. */
 export interface ListedOverride {
+  /** Name of the policy. */
   readonly policy: string;
   /** The client, which every method accepts as a key; undefined for all clients without an override of their own. */
   readonly partition: string | undefined;
@@ -63,11 +64,13 @@ export interface ListedOverride {
 
 /** A block that operators have set: a result of `quotas.blocks()`. */
 export interface ListedBlock {
+  /** Name of the policy. */
   readonly policy: string;
   /** The client, which every method accepts as a key. */
   readonly partition: string;
   /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
+  /** Seconds until the block ends. */
   readonly remainingSeconds: number;
 }
 

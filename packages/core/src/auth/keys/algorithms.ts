@@ -1,8 +1,10 @@
 import type { KeyObject } from "node:crypto";
 import { rangeError } from "../../lib/validate.js";
 
+/** Algorithms with a shared secret: HMAC with SHA-2 (RFC 7518 3.2). */
 export type HmacAlgorithm = "HS256" | "HS384" | "HS512";
 
+/** Algorithms with a key pair: RSA, ECDSA and EdDSA (RFC 7518 3.3 to 3.5, RFC 8037, RFC 9864). */
 export type AsymmetricAlgorithm =
   "RS256" | "RS384" | "RS512" | "PS256" | "PS384" | "PS512" | "ES256" | "ES384" | "ES512" | "EdDSA" | "Ed25519";
 
