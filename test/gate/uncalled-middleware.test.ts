@@ -62,7 +62,19 @@ const frameworks: Readonly<Record<string, { readonly ask: Ask; readonly make: ty
   };
 
 /** Functions of a gate that make no middleware. */
-const others = ["verify", "consume", "principal", "leader", "health", "examine", "metrics", "drain", "close", "serve"];
+const others = [
+  "verify",
+  "explain",
+  "consume",
+  "principal",
+  "leader",
+  "health",
+  "examine",
+  "metrics",
+  "drain",
+  "close",
+  "serve",
+];
 
 for (const [name, { ask, make }] of Object.entries(frameworks)) {
   describe(`middleware that is passed to ${name} without being called`, () => {

@@ -1,5 +1,12 @@
 import type { Attachment, Check, Interception, Verdict } from "@portcullis/core/adapter";
-import { answerHeld, callError, callHandler, failCall, failWithError, registerMiddleware } from "@portcullis/core/adapter";
+import {
+  answerHeld,
+  callError,
+  callHandler,
+  failCall,
+  failWithError,
+  registerMiddleware,
+} from "@portcullis/core/adapter";
 import { beginHandling, endHandling, runBehind, watchAttempt } from "@portcullis/core/adapter";
 import type { Context, Middleware, Next } from "koa";
 import { exchangeOf } from "./exchange.js";

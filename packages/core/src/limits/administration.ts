@@ -364,7 +364,8 @@ export interface Administration<Raw> {
 
 /** Creates the parts of limits that outlive a request. */
 export function administerQuotas<Raw>(options: AdministrationOptions<Raw>): Administration<Raw> {
-  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, audit, unguarded, onRegister } = options;
+  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, audit, unguarded, onRegister } =
+    options;
   const overrideCache = new OverrideCache({ store: records, shared });
   const topKeys = new TopKeysReporter(records, keyspace);
   const consumptions = new ConsumptionFactory<Raw>({
