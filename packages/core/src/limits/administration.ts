@@ -344,7 +344,7 @@ export interface AdministrationOptions<Raw> {
   /** Does this gate verify tokens? Otherwise the users it counts are those of other gates. */
   readonly verifies: boolean;
   readonly logger: Logger;
-  readonly unguarded: UnguardedWarning;
+  readonly unguarded: UnguardedWarning<Raw>;
   /** Called with policies that become known by name. */
   readonly onRegister: (policies: readonly Policy<Raw>[]) => void;
   readonly audit: AuditTrail;
@@ -361,7 +361,8 @@ export interface Administration<Raw> {
 
 /** Creates the parts of limits that outlive a request. */
 export function administerQuotas<Raw>(options: AdministrationOptions<Raw>): Administration<Raw> {
-  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, audit, unguarded, onRegister } = options;
+  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, audit, unguarded, onRegister } =
+    options;
   const overrideCache = new OverrideCache({ store: records, shared });
   const topKeys = new TopKeysReporter(records, keyspace);
   const consumptions = new ConsumptionFactory<Raw>({
