@@ -38,6 +38,18 @@ for (const adapter of adapters) {
         expect(said()[0]).to.include(`limit "${limit.name}"`).and.include("counts no request");
       });
 
+    it("says nothing of a request without a token: routes that need no guard may pass a limit per user first", async () => {
+      const { app, said } = await start((gate) => [
+        gate.limit(perUser),
+        gate.limit(perTenant),
+        gate.guard({ optional: true }),
+      ]);
+      expect((await send(app.url)).status).to.equal(200);
+      expect(said()).to.deep.equal([]);
+      expect((await send(app.url, { token: await signToken() })).status).to.equal(200);
+      expect(said()).to.have.length(2);
+    });
+
     it("says nothing of a limit behind a guard, whoever asks and whatever a condition skips", async () => {
       const { app, said } = await start((gate) => [
         gate.unless({ path: "/public" }, gate.guard({ optional: true })),

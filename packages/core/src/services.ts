@@ -1,4 +1,5 @@
 import type { Auth } from "./auth/claims.js";
+import { carriesToken } from "./auth/credentials.js";
 import { claimAt, identifyingClaim, notIdentifying, showClaim } from "./auth/identifying-claim.js";
 import type { TokenRefusal } from "./auth/token-refusal.js";
 import { refuseClaim, refuseToken } from "./auth/token-refusal.js";
@@ -172,7 +173,7 @@ export function createServices<Raw>(
     return prepared;
   }
 
-  const unguarded = new UnguardedWarning(logger);
+  const unguarded = new UnguardedWarning<Raw>(logger, auth && carriesToken(auth.sources));
   const { decisions: store, leasedDecisions: leasedStore, limitOverrides: records } = stores;
   const shared = resolved.redis !== undefined;
   const verifies = auth !== undefined;

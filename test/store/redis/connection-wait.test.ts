@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import FakeTimers from "@sinonjs/fake-timers";
 import { expect } from "chai";
 import { ConnectionWait } from "../../../packages/core/src/store/redis/connection-wait.js";
 import { cleanUp } from "../../support/clean-up.js";
@@ -54,6 +55,17 @@ describe("calls wait for the connection", () => {
     await sleep(60);
     expect([wait.ms, wait.isPromising], "nobody has waited yet").to.deep.equal([20, true]);
     await until(() => !wait.isPromising);
+    expect(wait.ms).to.equal(50);
+  });
+
+  it("for no longer under the fake timers of a test, which do not run", async () => {
+    const really = globalThis.setTimeout;
+    const clock = FakeTimers.install({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
+    cleanUp(() => clock.uninstall());
+    const { wait } = open({ isConnected: false, connectDeadlineMs: 20 });
+    expect(wait.ms).to.equal(20);
+    for (let attempt = 0; wait.isPromising && attempt < 100; attempt += 1)
+      await new Promise((resolve) => void really(resolve, 20));
     expect(wait.ms).to.equal(50);
   });
 

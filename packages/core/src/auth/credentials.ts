@@ -119,6 +119,17 @@ function nameOfSource<Raw>(source: TokenSource<Raw>): string {
   return source.kind === "cookie" ? `the cookie ${source.name}` : "a function";
 }
 
+/** Does a request carry something that is meant as a token? A function of the application that throws has found none. */
+export function carriesToken<Raw>(sources: readonly TokenSource<Raw>[]): (exchange: Sent<Raw>) => boolean {
+  return (exchange) => {
+    try {
+      return readCredentials(exchange, sources).kind !== "none";
+    } catch {
+      return false;
+    }
+  };
+}
+
 /** The places in which a request has no token, and what it has instead of one. */
 export function describeMissing<Raw>(exchange: Sent<Raw>, sources: readonly TokenSource<Raw>[]): DenialDetail {
   const expected = `a token in ${sources.map(nameOfSource).join(" or ")}`;

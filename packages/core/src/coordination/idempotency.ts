@@ -22,7 +22,7 @@ export interface IdempotencyServices {
   readonly telemetry: Telemetry;
   /** The refusal of a request without a caller. */
   readonly refuseAnonymous: (detail: DescribeDenial) => Denied;
-  readonly unguarded: UnguardedWarning;
+  readonly unguarded: Pick<UnguardedWarning, "noteRefusal">;
 }
 
 /** A larger body is refused: it is kept in memory until its fingerprint is made. */

@@ -40,7 +40,7 @@ export interface RecentAuthOptions {
 /** The parts of a gate that checks of the token need. */
 export interface AuthorizeServices {
   readonly challenges: Challenges;
-  readonly unguarded: UnguardedWarning;
+  readonly unguarded: Pick<UnguardedWarning, "noteRefusal">;
 }
 
 /** The characters of a scope token (RFC 6749 3.3). A challenge may contain them without escaping. */

@@ -91,7 +91,9 @@ function refuseOthers(this: unknown, key: string, value: unknown): unknown {
       if (original === value && (value === null || isPlain(value as object))) return value;
   }
   if (typeof original === "bigint") throw new NotJson("a bigint");
-  for (const [is, name] of unlike) if (is(original)) throw new NotJson(name);
+  for (const [is, name] of unlike) if (is(original) || is(value)) throw new NotJson(name);
+  // What toJSON returns is not asked for another toJSON.
+  if (types.isDate(value)) throw new NotJson("a Date that toJSON returned");
   if (types.isDate(original) && value === null) throw new NotJson("an invalid Date");
   return value;
 }

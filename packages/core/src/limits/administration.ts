@@ -347,7 +347,7 @@ export interface AdministrationOptions<Raw> {
   /** Does this gate verify tokens? Otherwise the users it counts are those of other gates. */
   readonly verifies: boolean;
   readonly logger: Logger;
-  readonly unguarded: UnguardedWarning;
+  readonly unguarded: UnguardedWarning<Raw>;
   /** Called with policies that become known by name. */
   readonly onRegister: (policies: readonly Policy<Raw>[]) => void;
   readonly audit: AuditTrail;

@@ -28,10 +28,10 @@ const noPolicies: readonly never[] = [];
 /** The policies that a request consumes, or the refusal of a token that does not say whom to count. */
 export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
 
-export interface ConsumptionFactoryOptions extends PartitionOptions {
+export interface ConsumptionFactoryOptions<Raw> extends PartitionOptions {
   readonly overrides: OverrideCache;
   readonly topKeys: TopKeysReporter;
-  readonly unguarded: UnguardedWarning;
+  readonly unguarded: UnguardedWarning<Raw>;
 }
 
 /** A consumption that only reads the counter of a client. */
@@ -71,10 +71,10 @@ export class ConsumptionFactory<Raw> {
   readonly #slotPrefix = randomBytes(9).toString("base64url");
   readonly #overrides: OverrideCache;
   readonly #topKeys: TopKeysReporter;
-  readonly #unguarded: UnguardedWarning;
+  readonly #unguarded: UnguardedWarning<Raw>;
   #slots = 0;
 
-  constructor(options: ConsumptionFactoryOptions) {
+  constructor(options: ConsumptionFactoryOptions<Raw>) {
     this.#keyspace = options.keyspace;
     this.#overrides = options.overrides;
     this.#topKeys = options.topKeys;

@@ -21,7 +21,7 @@ import { Heartbeats } from "./heartbeats.js";
 export interface EventServices<Raw> {
   readonly connections: Pick<Connections, "watch" | "isDegraded" | "onDegraded">;
   readonly challenges: Pick<Challenges, "credentialsRequired" | "badCredentials">;
-  readonly unguarded: UnguardedWarning;
+  readonly unguarded: Pick<UnguardedWarning, "noteRefusal">;
   readonly sources: readonly TokenSource<Raw>[];
   readonly logger: Logger;
   /** Unix milliseconds. */

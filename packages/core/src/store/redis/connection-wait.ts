@@ -1,4 +1,5 @@
 import type { Cause } from "./outages.js";
+import { clearInterval, clearTimeout, monotonicNow, setInterval, setTimeout } from "../../lib/real-timers.js";
 
 /** Milliseconds. Either clock may stand still with the process: it depends on how the process is stopped. */
 export interface Clocks {
@@ -7,7 +8,7 @@ export interface Clocks {
 }
 
 /** Read at import: fake timers of a test are no standstill. */
-const realClocks: Clocks = { monotonic: performance.now.bind(performance), wall: Date.now };
+const realClocks: Clocks = { monotonic: monotonicNow, wall: Date.now };
 
 /** Interval of the beats that show that the process runs. */
 const beatMs = 1000;
