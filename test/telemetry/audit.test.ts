@@ -1,6 +1,7 @@
 import { signToken, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import type { AuditEvent, LoginAttempt } from "../../packages/core/src/index.js";
+import { LockOuts } from "../../packages/core/src/login/lock-outs.js";
 import type { FakeGate, FakeOptions } from "../support/fake-gate.js";
 import { fakeExchange, openGate } from "../support/fake-gate.js";
 import { rejectionOf } from "../support/rejection.js";
@@ -108,6 +109,20 @@ describe("the audit trail", () => {
     expect(locked).to.have.property("retrySeconds").that.is.within(3500, 3600);
     await gate.logins.unblock({ account: "Alice", ip: "192.0.2.1" });
     expect(heard()).to.deep.equal([{ type: "login_unblocked", throttle: "login", account: "Alice", ip: "192.0.2.1" }]);
+  });
+
+  it("tells of the next lock-out after an operator has ended one, and never twice of the same", () => {
+    let now = 0;
+    const lockOuts = new LockOuts(() => now);
+    expect(lockOuts.begins("alice", 3_600_000)).to.equal(true);
+    now = 60_000;
+    // The answer of the store came late.
+    expect(lockOuts.begins("alice", 3_541_000)).to.equal(false);
+    expect(lockOuts.begins("bob", 3_600_000)).to.equal(true);
+    expect(lockOuts.begins("alice", 3_600_000)).to.equal(true);
+    expect(lockOuts.begins("alice", 3_600_000)).to.equal(false);
+    now = 3_660_001;
+    expect(lockOuts.begins("alice", 1000)).to.equal(true);
   });
 
   it("tells of sign-ins that the handler of a login route reports, and not of attempts without a result", async () => {
