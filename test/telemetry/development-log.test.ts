@@ -59,6 +59,17 @@ describe("the lines for developers", () => {
     expect(await linesOf("*", { telemetry: { debug: false } }, refuse)).to.have.length(0);
   });
 
+  it("bound the texts of a client, and say of a token in a path that it was one", () => {
+    const lines: string[] = [];
+    const log = new DevelopmentLog({ write: (line) => lines.push(line) });
+    const denied = deny("credentials_required", { cause: "no credentials" });
+    log.refused("default", denied, { method: "GET", url: "/confirm/eyJhbGciOiJIUzI1NiJ9.e30.x?query" });
+    log.refused("default", denied, { method: "M".repeat(60_000), url: `/${"u".repeat(60_000)}` });
+    expect(lines[0]).to.equal("portcullis: 401 credentials_required GET a JWT: no credentials");
+    expect(lines[1]).to.have.length.below(300);
+    log.close();
+  });
+
   it("are bounded in a flood, and then tell how many were left out", () => {
     const lines: string[] = [];
     let now = 0;

@@ -328,6 +328,20 @@ for (const where of ["memory", "redis"] as const) {
       expect(checks.find(({ part }) => part === "proof")).to.include({ outcome: "skipped" });
     });
 
+    it("takes the certificate of a bound token for presented, and says that each request needs it", async () => {
+      open({ auth: { ...testAuth, certificateBound: { from: () => undefined } } });
+      const bound = await gate.explain(await signToken({ plan: "pro", cnf: { "x5t#S256": "x".repeat(43) } }));
+      expect(bound.code).to.equal("allowed");
+      expect(bound.checks.filter(({ part }) => part === "proof")).to.deep.equal([
+        {
+          ...{ part: "proof", name: "certificate", outcome: "skipped" },
+          found: "each request needs the client certificate of the token",
+        },
+      ]);
+      const free = await gate.explain(await signToken({ plan: "pro" }));
+      expect(free.checks.filter(({ part }) => part === "proof")).to.deep.equal([]);
+    });
+
     it("answers as the framework does where a function of the application throws", async () => {
       open({
         auth: {

@@ -462,6 +462,21 @@ export function describeSessionStore(
         expect(rest.subjects).to.deep.equal([{ name: "alice", sessions: 2 }]);
       });
 
+      it("do not miss a subject where sessions that end at the same time are ended during the list", async () => {
+        const names = Array.from({ length: 150 }, (_, index) => `user-${index}`);
+        const endsAt = nowMs + day;
+        await Promise.all(names.map((name) => createFor(name, `s-${name}`, endsAt)));
+        const listed = new Set<string>();
+        let position: LivePosition | undefined;
+        do {
+          const { subjects, next } = await store.subjects(live(), position, 3, keysOf);
+          for (const { name } of subjects) listed.add(name);
+          for (const { name } of subjects.slice(1)) await store.end(keysOf(name), { kind: "only", id: `s-${name}` });
+          position = next;
+        } while (position !== undefined);
+        expect([...listed]).to.have.members(names);
+      });
+
       it("tell the record of one of them, and of none that has ended", async () => {
         const { record } = await create("s1");
         await create("over", { idleEndsAt: nowMs - 1 });

@@ -105,10 +105,7 @@ export function readCredentials<Raw>(
   for (const source of sources) {
     const credentials = readSource(exchange, source, isKnown);
     if (credentials.kind === "none") continue;
-    if (found.kind !== "none") {
-      const detail = (): DenialDetail => ({ expected: `one of ${sources.map(nameOfSource).join(", ")}` });
-      return { kind: "ambiguous", cause: "two sources carry a token", detail };
-    }
+    if (found.kind !== "none") return ambiguousSources(sources);
     found = credentials;
   }
   return found;
@@ -298,14 +295,23 @@ function isOwnReferrer<Raw>(exchange: Sent<Raw>, origins: Origins): boolean {
 function checkToken(token: unknown, maxLength: number, scheme: Scheme = "Bearer"): Credentials {
   if (token === undefined || token === null || token === "") return none;
   if (typeof token !== "string") return malformed(scheme, token);
-  if (token.length > maxLength)
-    return {
-      kind: "too_large",
-      scheme,
-      cause: "the token is longer than auth.maxTokenLength",
-      detail: () => ({ expected: `at most ${maxLength} characters`, found: `${token.length} characters` }),
-    };
+  if (token.length > maxLength) return tooLarge(token.length, maxLength, scheme);
   return isCompactJws(token, maxLength) ? { kind: "token", token, scheme } : malformed(scheme, token);
+}
+
+// These are functions of their own, since a function that makes a closure allocates its variables at each call.
+function ambiguousSources<Raw>(sources: readonly TokenSource<Raw>[]): Credentials {
+  const detail = (): DenialDetail => ({ expected: `one of ${sources.map(nameOfSource).join(", ")}` });
+  return { kind: "ambiguous", cause: "two sources carry a token", detail };
+}
+
+function tooLarge(length: number, maxLength: number, scheme: Scheme): Credentials {
+  return {
+    kind: "too_large",
+    scheme,
+    cause: "the token is longer than auth.maxTokenLength",
+    detail: () => ({ expected: `at most ${maxLength} characters`, found: `${length} characters` }),
+  };
 }
 
 function malformed(scheme: Scheme, credential: unknown): Credentials {

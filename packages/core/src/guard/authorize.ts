@@ -11,7 +11,7 @@ import {
 } from "../auth/identifying-claim.js";
 import { isYes } from "../auth/verifier.js";
 import type { VerifiedToken } from "../auth/verifier.js";
-import type { DenialDetail } from "../http/denial-detail.js";
+import type { DenialDetail, DescribeDenial } from "../http/denial-detail.js";
 import { kindFound, quoted, quotedList, textFound, timeFound } from "../http/denial-detail.js";
 import type { Check } from "../request/state.js";
 import type { UnguardedWarning } from "../request/unguarded.js";
@@ -53,7 +53,7 @@ export function requireScopes<Raw>(scopes: readonly string[], services: Authoriz
   return signedIn("requireScopes()", services, (auth, verified) =>
     scopes.every((scope) => auth.scopes.includes(scope))
       ? allowed
-      : challenges.scopeInsufficient(scopes, schemeOf(verified), () => describeScopes(scopes, "and", auth)),
+      : challenges.scopeInsufficient(scopes, schemeOf(verified), describeScopes(scopes, "and", auth)),
   );
 }
 
@@ -64,12 +64,12 @@ export function requireAnyScope<Raw>(scopes: readonly string[], services: Author
   return signedIn("requireAnyScope()", services, (auth, verified) =>
     scopes.some((scope) => auth.scopes.includes(scope))
       ? allowed
-      : challenges.scopeInsufficient(scopes, schemeOf(verified), () => describeScopes(scopes, "or", auth)),
+      : challenges.scopeInsufficient(scopes, schemeOf(verified), describeScopes(scopes, "or", auth)),
   );
 }
 
-function describeScopes(scopes: readonly string[], conjunction: "and" | "or", auth: Auth): DenialDetail {
-  return { claim: "scope", expected: quotedList(scopes, conjunction), found: quotedList(auth.scopes, "and") };
+function describeScopes(scopes: readonly string[], conjunction: "and" | "or", auth: Auth): DescribeDenial {
+  return () => ({ claim: "scope", expected: quotedList(scopes, conjunction), found: quotedList(auth.scopes, "and") });
 }
 
 /** Passes tokens whose claim (or a member of a claim, as `"org.plan"`) passes the test; 403 otherwise. */
@@ -102,7 +102,7 @@ export function requireRole<Raw>(roles: readonly Identifier[], services: Authori
   const wanted = roles.map((role) => checkIdentifying("requireRole()", role));
   return signedIn("requireRole()", services, (auth, verified) => {
     const claims = verified?.rolesClaim === undefined ? roleClaims : [verified.rolesClaim];
-    const found: string[] = [];
+    let holds = false;
     for (const claim of claims) {
       const held = identifyingTexts(claimAt(auth.claims, claim));
       if (held === notIdentifying)
@@ -111,13 +111,19 @@ export function requireRole<Raw>(roles: readonly Identifier[], services: Authori
           expected: "text or integers",
           found: kindFound(claimAt(auth.claims, claim)),
         }));
-      found.push(...held);
+      holds ||= wanted.some((role) => held.includes(role));
     }
-    if (wanted.some((role) => found.includes(role))) return allowed;
+    if (holds) return allowed;
     return challenges.claimInsufficient(() => ({
       claim: claims.map(showClaim).join(" or "),
       expected: quotedList(wanted),
-      found: quotedList(found, "and"),
+      found: quotedList(
+        claims.flatMap((claim) => {
+          const held = identifyingTexts(claimAt(auth.claims, claim));
+          return held === notIdentifying ? [] : held;
+        }),
+        "and",
+      ),
     }));
   });
 }

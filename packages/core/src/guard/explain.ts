@@ -1,3 +1,4 @@
+import { boundCertificate } from "../auth/claims.js";
 import { inspectClaims, inspectToken, readBoundKey } from "../auth/inspection.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
@@ -298,6 +299,11 @@ export class Explainer<Raw> {
       ...checksOfClaims(claims, wrong, detail, verified !== undefined),
     ];
     if (verified?.boundTo !== undefined) checks.push(skip("proof", "DPoP", "each request needs a proof of its own"));
+    if (
+      this.#options.guard.readCertificate !== undefined &&
+      boundCertificate(verified?.auth.claims ?? {}) !== undefined
+    )
+      checks.push(skip("proof", "certificate", "each request needs the client certificate of the token"));
     if (verified !== undefined) checks.push(...checksOfRecords(verified, findings.records, keys));
     if (this.#options.ownCheck !== undefined && answer?.revoked === false && finalAnswer !== undefined)
       checks.push(checkOfOwn(finalAnswer));

@@ -23,6 +23,8 @@ import type { Proof } from "./proof-of-possession.js";
 import { createIdentify } from "./identify.js";
 import { refuseRevoked } from "./revocation.js";
 
+const noQuotas: readonly Quota[] = [];
+
 /** The services that the guards of one gate share. */
 export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   /** Answers questions without leased consumptions. */
@@ -231,7 +233,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   ): Denied | undefined {
     let unanswered: Unanswered<Raw>[] | undefined;
     let counted: CountedConsumption<Raw>[] | undefined;
-    let blocked: readonly Quota[] = [];
+    let blocked = noQuotas;
     for (let index = 0; index < applied.length; index += 1) {
       const policy = applied[index] as AppliedPolicy<Raw>;
       const counter = counters[index];

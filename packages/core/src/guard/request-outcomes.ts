@@ -46,10 +46,14 @@ export function observeOutcome<Raw, V extends Verdict>(
 
   return function observed(exchange) {
     if (stop.isDraining) exchange.endConnection?.();
-    if (telemetry.decisions !== undefined || events.verdict.hasSubscribers)
-      return timeVerdict(() => decide(exchange), telemetry);
+    if (telemetry.decisions !== undefined || events.verdict.hasSubscribers) return decideTimed(exchange);
     return decide(exchange);
   };
+
+  // A function of its own: one that makes a closure allocates its variables at each call.
+  function decideTimed(exchange: GateExchange<Raw>): V | Promise<V> {
+    return timeVerdict(() => decide(exchange), telemetry);
+  }
 
   function decide(exchange: GateExchange<Raw>): V | Promise<V> {
     const note = noteFor(exchange);

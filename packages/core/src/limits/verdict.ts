@@ -66,7 +66,18 @@ export function denyExhausted<Raw>(
   policies: readonly AppliedPolicy<Raw>[],
   names?: ClientNames,
 ): Denied | undefined {
-  if (!quotas.some(isViolated)) return undefined;
+  return quotas.some(isViolated) ? refuseExhausted(quotas, blockedBy, format, now, policies, names) : undefined;
+}
+
+/** A function of its own: one that makes a closure allocates its variables at each call. */
+function refuseExhausted<Raw>(
+  quotas: readonly Quota[],
+  blockedBy: readonly Quota[],
+  format: RateLimitFormat,
+  now: () => number,
+  policies: readonly AppliedPolicy<Raw>[],
+  names: ClientNames | undefined,
+): Denied {
   const violated = quotas.filter(isViolated);
   return deny(blockedBy.length > 0 ? "abuse_detected" : refusalOf(violated), {
     cause: "a rate limit is exhausted",

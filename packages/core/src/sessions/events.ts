@@ -122,7 +122,9 @@ export class SessionEvents {
 }
 
 /** The security event of sessions that this process has ended. A token that was revoked alone has an event of its own. */
-function recordEnd(audit: AuditTrail, { reason, principal, sessionIds = [], org, cutoff }: SessionEnd): void {
+function recordEnd(audit: AuditTrail, { reason, principal, sessionIds: ids = [], org, cutoff }: SessionEnd): void {
+  // The listener must not change what other processes are told.
+  const sessionIds = Object.freeze([...ids]);
   if (reason === "revoked") return audit.record({ type: "sign_out", principal, sessionIds });
   if (reason === "group") {
     if (org !== undefined && cutoff !== undefined) audit.record({ type: "organisation_signed_out", org, cutoff });

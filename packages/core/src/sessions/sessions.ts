@@ -66,7 +66,8 @@ export interface Sessions {
   count(): Promise<number>;
   /**
    * Lists users with live sessions, in parts. A call reads at most `limit` sessions, so that a part may have fewer users, also
-   * none; `next` is undefined at the end. A user whose session is refreshed meanwhile may be listed again; none is missed.
+   * none; `next` is undefined at the end. A user is listed at the session that ends last: if it is refreshed meanwhile, the
+   * user may be listed again, and if it is revoked meanwhile, the user may be missed. No other user is missed.
    */
   subjects(options?: PageOptions): Promise<Page<LiveSubject>>;
   /**
@@ -240,14 +241,14 @@ function concerns(
   return cutoff === undefined || cutoffs.revokes(cutoff, auth);
 }
 
-function wordsOf({ key, endsAt, read }: LivePosition): string[] {
-  return [key, endsAt, read].map(String);
+function wordsOf({ key, endsAt, id }: LivePosition): string[] {
+  return [String(key), String(endsAt), id];
 }
 
-/** Another text than a number begins anew: it comes from no list. */
-function readPosition(words: readonly string[]): LivePosition | undefined {
-  const [key = 0, endsAt = 0, read = 0] = words.map(Number);
-  return [key, endsAt, read].every((one) => Number.isSafeInteger(one) && one >= 0) ? { key, endsAt, read } : undefined;
+/** Other texts than two numbers and an id begin anew: they come from no list. */
+function readPosition([key, endsAt, id = ""]: readonly string[]): LivePosition | undefined {
+  const position = { key: Number(key), endsAt: Number(endsAt), id };
+  return [position.key, position.endsAt].every((one) => Number.isSafeInteger(one) && one >= 0) ? position : undefined;
 }
 
 function describe({ id, record }: StoredSession): Session {

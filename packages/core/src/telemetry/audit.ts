@@ -145,6 +145,11 @@ export type AuditedFact = AuditEvent extends infer Event
     : never
   : never;
 
+/** A query of some libraries is one, and does nothing until somebody waits for it. */
+function isThenable(told: unknown): told is PromiseLike<unknown> {
+  return typeof (told as { then?: unknown } | null | undefined)?.then === "function";
+}
+
 /** Minimum time between two warnings about a listener that fails. */
 const warningPauseMs = 60_000;
 
@@ -166,7 +171,7 @@ export class AuditTrail {
     if (this.#listener === undefined) return;
     try {
       const told: unknown = this.#listener(Object.freeze({ ...fact, at: Date.now() }));
-      if (told instanceof Promise) told.catch(() => this.#warn());
+      if (isThenable(told)) Promise.resolve(told).catch(() => this.#warn());
     } catch {
       this.#warn();
     }

@@ -78,7 +78,11 @@ export class DevelopmentLog {
   }
 }
 
-/** The query may hold a secret. */
+/** The query may hold a secret. The method is a text of the client too, which HTTP/2 does not bound. */
 function describe({ method, url }: RefusedRequest): string {
-  return `${method} ${quoted(url.split("?", 1)[0] ?? "").slice(1, -1)}`;
+  return `${bare(method)} ${bare(url.split("?", 1)[0] ?? "")}`;
+}
+
+function bare(text: string): string {
+  return quoted(text).replace(/^"|"$/g, "");
 }

@@ -30,11 +30,9 @@ export interface MemorySessionStoreOptions {
   readonly now?: () => number;
 }
 
-/** The number of sessions up to a position in a list. */
-function startOf(all: readonly { key: number; endsAt: number }[], { key, endsAt, read }: LivePosition): number {
-  const before = all.filter((one) => one.key < key || (one.key === key && one.endsAt < endsAt)).length;
-  const same = all.filter((one) => one.key === key && one.endsAt === endsAt).length;
-  return before + Math.min(read, same);
+/** As Redis orders live sessions. */
+function comparePositions(one: LivePosition, other: LivePosition): number {
+  return one.key - other.key || one.endsAt - other.endsAt || (one.id === other.id ? 0 : one.id < other.id ? -1 : 1);
 }
 
 /** Maximum number of sessions. Beyond it a sign-in is rejected. */
@@ -164,26 +162,25 @@ export class MemorySessionStore implements SessionStore {
   /** In the order of the keys, and then of the ends of the sessions, as in Redis. */
   subjects(live: readonly string[], position: LivePosition | undefined, count: number): Promise<LiveSubjects> {
     const all = this.#liveSubjects(live).flatMap(({ name, key, ends }) =>
-      ends.map((endsAt, index) => ({ name, key, endsAt, sessions: index === ends.length - 1 ? ends.length : 0 })),
+      ends.map((end, index) => ({ name, key, ...end, sessions: index === ends.length - 1 ? ends.length : 0 })),
     );
-    all.sort((one, other) => one.key - other.key || one.endsAt - other.endsAt);
-    const start = position === undefined ? 0 : startOf(all, position);
-    const page = all.slice(start, start + count);
+    const rest = position === undefined ? all : all.filter((one) => comparePositions(one, position) > 0);
+    const page = rest.sort(comparePositions).slice(0, count);
     const last = page.at(-1);
     const subjects = page.flatMap(({ name, sessions }) => (sessions === 0 ? [] : [{ name, sessions }]));
-    if (last === undefined || start + page.length === all.length) return Promise.resolve({ subjects, next: undefined });
-    const { key, endsAt } = last;
-    const read = all.slice(0, start + page.length).filter((one) => one.key === key && one.endsAt === endsAt).length;
-    return Promise.resolve({ subjects, next: { key, endsAt, read } });
+    if (last === undefined || page.length === rest.length) return Promise.resolve({ subjects, next: undefined });
+    const { key, endsAt, id } = last;
+    return Promise.resolve({ subjects, next: { key, endsAt, id } });
   }
 
   /** The subjects with live sessions under these keys, with the ends of these sessions in ascending order. */
-  #liveSubjects(live: readonly string[]): { name: string; key: number; ends: number[] }[] {
+  #liveSubjects(live: readonly string[]): { name: string; key: number; ends: { endsAt: number; id: string }[] }[] {
     const now = this.#now();
     return [...this.#subjects.values()].flatMap((subject) => {
       const key = live.indexOf(subject.live);
-      const ends = [...subject.sessions.values()].map(({ idleEndsAt }) => idleEndsAt).filter((end) => end > now);
-      return key === -1 || ends.length === 0 ? [] : [{ name: subject.name, key, ends: ends.sort((a, b) => a - b) }];
+      const ends = [...subject.sessions].map(([id, { idleEndsAt }]) => ({ key, id, endsAt: idleEndsAt }));
+      const open = ends.filter(({ endsAt }) => endsAt > now).sort(comparePositions);
+      return key === -1 || open.length === 0 ? [] : [{ name: subject.name, key, ends: open }];
     });
   }
 

@@ -173,13 +173,13 @@ export interface LiveSubject {
   readonly sessions: number;
 }
 
-/** A position in the list of live subjects: the number of the key, and the sessions that were read there. */
+/** A position in the list of live subjects: the number of the key, and the session that was read last there. */
 export interface LivePosition {
   readonly key: number;
-  /** The end of the session that was read last, in unix milliseconds. */
+  /** The end of this session, in unix milliseconds. */
   readonly endsAt: number;
-  /** The number of sessions with this end that were read. */
-  readonly read: number;
+  /** Its id. Sessions that end at once are in the order of their ids. */
+  readonly id: string;
 }
 
 export interface LiveSubjects {

@@ -1,7 +1,7 @@
 import type { LivePosition, LiveSubject, LiveSubjects, SubjectKeys } from "../ports/sessions.js";
 import { integerIn, readInteger, readList, readListOf, readText, unreadable } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
-import { lastSessionScript, readLiveScript } from "./scripts/sessions.js";
+import { lastSessionScript, readLiveScript } from "./scripts/live-sessions.js";
 
 export type RunScript = (
   script: Script,
@@ -46,7 +46,7 @@ export async function listLiveSubjects(
     resumed = undefined;
   }
   const subjects = await readSubjects(options, sessions);
-  return { subjects, next: sessions.length < count ? undefined : positionBehind(sessions, position) };
+  return { subjects, next: sessions.length < count ? undefined : positionBehind(sessions) };
 }
 
 async function readSessions(
@@ -56,7 +56,7 @@ async function readSessions(
   resumed: LivePosition | undefined,
   count: number,
 ): Promise<LiveSession[]> {
-  const reply = readList(await run(readLiveScript, keys, [resumed?.endsAt ?? 0, resumed?.read ?? 0, count]));
+  const reply = readList(await run(readLiveScript, keys, [resumed?.endsAt ?? 0, resumed?.id ?? "", count]));
   const sessions: LiveSession[] = [];
   for (let at = 0; at < reply.length; at += 3) {
     const member = readText(reply[at + 1]);
@@ -86,9 +86,7 @@ async function readSubjects(
 }
 
 /** The position behind these sessions, which are not empty. */
-function positionBehind(sessions: readonly LiveSession[], before: LivePosition | undefined): LivePosition {
-  const { key, endsAt } = sessions.at(-1) as LiveSession;
-  const same = sessions.filter((one) => one.key === key && one.endsAt === endsAt).length;
-  const isSame = before?.key === key && before.endsAt === endsAt;
-  return { key, endsAt, read: isSame ? before.read + same : same };
+function positionBehind(sessions: readonly LiveSession[]): LivePosition {
+  const { key, endsAt, id } = sessions.at(-1) as LiveSession;
+  return { key, endsAt, id };
 }

@@ -37,10 +37,10 @@ import type { Pair } from "./session-replies.js";
 import { readCreated, readEnded, readRotated, readSessions } from "./session-replies.js";
 import type { RunScript } from "./live-sessions.js";
 import { listLiveSubjects } from "./live-sessions.js";
+import { countLiveScript } from "./scripts/live-sessions.js";
 import { revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
 import {
-  countLiveScript,
   createSessionScript,
   endSessionsScript,
   listSessionsScript,

@@ -6,19 +6,17 @@ import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript, readAccountScript, readAddressScript } from "./logins.js";
+import { countLiveScript, lastSessionScript, readLiveScript } from "./live-sessions.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
 import { inspectCounterScript } from "./inspection.js";
 import { appendEventScript, beginLogScript, readEventsScript } from "./event-log.js";
 import type { Script } from "./lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./one-time.js";
 import {
-  countLiveScript,
   createSessionScript,
   endSessionsScript,
-  lastSessionScript,
   listSessionsScript,
   clockReadingScript,
-  readLiveScript,
   removeSessionsScript,
   rotateSessionScript,
 } from "./sessions.js";

@@ -357,39 +357,6 @@ end
 return out
 `);
 
-/** Returns the number of live sessions in all of KEYS. */
-export const countLiveScript: Script = defineScript(`${clockLua}
-local count = 0
-for _, key in ipairs(KEYS) do count = count + redis.call('ZCOUNT', key, '(' .. string.format('%.0f', now), '+inf') end
-return count
-`);
-
-/**
- * Reads live sessions in ascending order of their ends. KEYS: those of live sessions, the first of which was read in part.
- * ARGV: the end of the session that was read last there, or 0; how many with this end were read; the maximum number. Returns a
- * flat list: for each session the position of its key, from 1, its member and its end.
- */
-export const readLiveScript: Script = defineScript(`${clockLua}
-local from, skipped, most, out = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
-for i, key in ipairs(KEYS) do
-  local left = most - #out / 3
-  if left <= 0 then break end
-  -- Those that have ended meanwhile are not counted as read.
-  if i > 1 or from <= now then from, skipped = now + 1, 0 end
-  local found = redis.call('ZRANGEBYSCORE', key, string.format('%.0f', from), '+inf', 'WITHSCORES', 'LIMIT', skipped, left)
-  for j = 1, #found, 2 do
-    out[#out + 1], out[#out + 2], out[#out + 3] = i, found[j], found[j + 1]
-  end
-end
-return out
-`);
-
-/** Returns the session of a subject that ends last, or "", and the number of its live sessions. KEYS[1]: the index. */
-export const lastSessionScript: Script = defineScript(`${clockLua}
-return { redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '-inf', 'LIMIT', 0, 1)[1] or '',
-  redis.call('ZCOUNT', KEYS[1], '(' .. string.format('%.0f', now), '+inf') }
-`);
-
 /** Returns the time in ms, and the value of each of KEYS, null for a missing key. */
 export const clockReadingScript: Script = defineScript(`
 local time = redis.call('TIME')
