@@ -30,7 +30,7 @@ export interface ExplainOptions<Raw = unknown> {
   readonly address?: string | undefined;
   /** Header fields by name, for limits by header. @default none */
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** @default "GET" */
+  /** Method, for limits with the option `when`. @default "GET" */
   readonly method?: string | undefined;
   /** Path with query, for limits with the option `when`. @default "/" */
   readonly path?: string | undefined;

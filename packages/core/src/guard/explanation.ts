@@ -3,6 +3,7 @@ import type { FaultKind } from "../store/ports/fault.js";
 
 /** The user that a verified token names. It names a person: keep it out of public places. */
 export interface ExplainedUser {
+  /** Claim `iss`. */
   readonly issuer: string;
   /** `auth.principal`, as calls of the gate take it; empty if the token has no subject. */
   readonly principal: string;
@@ -12,15 +13,19 @@ export interface ExplainedUser {
   readonly jti: string | undefined;
   /** Unix seconds. */
   readonly issuedAt: number | undefined;
+  /** Unix seconds. */
   readonly expiresAt: number;
 }
 
 /** The state of a limit before this request. */
 export interface ExplainedLimit {
+  /** Requests (or units of cost) in each window. */
   readonly limit: number;
+  /** Length of the window. */
   readonly windowSeconds: number;
   /** Requests (or units of cost) counted; undefined for a blocked client. */
   readonly consumed: number | undefined;
+  /** Units that are left in the window. */
   readonly remaining: number;
   /** Seconds until more is available; for a request that is refused, until it would pass. */
   readonly resetSeconds: number;
@@ -51,6 +56,7 @@ export interface ExplainedCheck {
   readonly found?: string | undefined;
   /** The key in Redis: its family and a digest. */
   readonly key?: string | undefined;
+  /** Only for limits whose counter is known. */
   readonly limit?: ExplainedLimit | undefined;
 }
 
@@ -63,6 +69,7 @@ export interface Explanation {
    * of the application throws, so that the framework answers.
    */
   readonly code: DenialCode | "allowed" | "undetermined" | "error";
+  /** The cause in a fixed phrase. */
   readonly cause: string;
   /** Why the store does not answer. The verdict is then that of the policies for outages. */
   readonly fault: FaultKind | undefined;

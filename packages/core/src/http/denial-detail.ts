@@ -17,7 +17,9 @@ export interface DenialDetail {
   readonly policy?: string | undefined;
   /** The client that the policy counts: its kind, and a digest that is the same for all requests of this client. */
   readonly key?: string | undefined;
+  /** The limit of the policy. */
   readonly limit?: number | undefined;
+  /** The window of the policy. */
   readonly windowSeconds?: number | undefined;
   /** Seconds until the client may come again. */
   readonly retryAfterSeconds?: number | undefined;

@@ -2,6 +2,7 @@ import { checkInteger, checkObject, optionError } from "./validate.js";
 
 /** A part of a list. */
 export interface Page<Item> {
+  /** The entries of this part. */
   readonly items: readonly Item[];
   /** The cursor of the next part; undefined at the end of the list. */
   readonly next: string | undefined;

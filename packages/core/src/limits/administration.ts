@@ -48,6 +48,7 @@ export interface PeekOptions {
 
 /** An override that operators have set: a result of `quotas.overrides()`. */
 export interface ListedOverride {
+  /** Name of the limit. */
   readonly policy: string;
   /** The client, which every method accepts as a key; undefined for all clients without an override of their own. */
   readonly partition: string | undefined;
@@ -63,11 +64,13 @@ export interface ListedOverride {
 
 /** A block that operators have set: a result of `quotas.blocks()`. */
 export interface ListedBlock {
+  /** Name of the limit. */
   readonly policy: string;
   /** The client, which every method accepts as a key. */
   readonly partition: string;
   /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
+  /** Seconds until the block ends. */
   readonly remainingSeconds: number;
 }
 
@@ -361,7 +364,8 @@ export interface Administration<Raw> {
 
 /** Creates the parts of limits that outlive a request. */
 export function administerQuotas<Raw>(options: AdministrationOptions<Raw>): Administration<Raw> {
-  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, audit, unguarded, onRegister } = options;
+  const { store, records, shared, keyspace, ipv6PrefixLength, verifies, logger, audit, unguarded, onRegister } =
+    options;
   const overrideCache = new OverrideCache({ store: records, shared });
   const topKeys = new TopKeysReporter(records, keyspace);
   const consumptions = new ConsumptionFactory<Raw>({

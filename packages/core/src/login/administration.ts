@@ -11,6 +11,7 @@ import { accountAndIpKeys, accountKeys, memoryMs } from "./login-keys.js";
 
 /** The counters of a login throttle: of an account at all addresses, of an address, or of both. */
 export interface LoginTarget {
+  /** A name as the user types it. */
   readonly account?: string | undefined;
   /** An address; `"unknown"` for all clients whose address cannot be read. */
   readonly ip?: string | undefined;
@@ -27,6 +28,7 @@ export interface AttemptState {
   readonly attempts: number;
   /** Undefined if this gate has no throttle with the name. */
   readonly limit: number | undefined;
+  /** Attempts until the limit; undefined if the limit is. */
   readonly remaining: number | undefined;
   /** Seconds until the window ends, or the block; 0 without attempts. */
   readonly resetSeconds: number;

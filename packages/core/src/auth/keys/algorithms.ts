@@ -1,8 +1,10 @@
 import type { KeyObject } from "node:crypto";
 import { rangeError } from "../../lib/validate.js";
 
+/** Signature algorithms with a shared secret. */
 export type HmacAlgorithm = "HS256" | "HS384" | "HS512";
 
+/** Signature algorithms with a key pair. */
 export type AsymmetricAlgorithm =
   "RS256" | "RS384" | "RS512" | "PS256" | "PS384" | "PS512" | "ES256" | "ES384" | "ES512" | "EdDSA" | "Ed25519";
 
