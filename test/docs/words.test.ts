@@ -29,7 +29,7 @@ const fieldWords: Readonly<Record<string, string>> = {
   verbs: `abort add adjust decorate adjustment apply begin bind clean cleanup compose create decide end examination examine fail get
     handle handling identify intercept issue keep repeat listening read resolve restore run running serving set show succeed try
     unblock wait watch write`,
-  "adjectives and participles": `allowed answer aware denied ended expired fetched issued late like recent returned seen
+  "adjectives and participles": `allowed answer aware denied ended expired fetched issued late like recent rejected returned seen
     trustworthy unnamed unreadable`,
   "the small words of a language": `a all an and as at back behind by five for from in is it late of off on once only or own that
     the to top way what with`,
