@@ -205,7 +205,7 @@ function retry(load, response) {
   const waitMs = 1000 * Number(response?.headers.get("retry-after")) || reconnectMs;
   retries.set(
     load,
-    setTimeout(() => find("live").dataset.state !== "degraded" && void load(), waitMs),
+    setTimeout(() => find("outage").hidden && void load(), waitMs),
   );
 }
 
