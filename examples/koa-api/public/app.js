@@ -109,6 +109,7 @@ function stopWaiting() {
 }
 
 async function signOut(path) {
+  showError("account-error");
   // It would tell of the end of this session, too, and the page would ask in vain.
   events?.close();
   const response = await ask("POST", path).catch(() => undefined);
