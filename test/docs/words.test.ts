@@ -24,7 +24,7 @@ const fieldWords: Readonly<Record<string, string>> = {
     shared slot topology tracked tracking transport`,
   software: `adapter administration task architecture bound bounded call check choice code config context control core documentation
     duration error event factory format gate health identity index kind lib listener logger lookup memory metric name named
-    option outcome part policy portcullis problem reader reason register sample scope service setting source state statistics
+    option outcome part policy portcullis problem promise reader reason register sample scope service setting source state statistics
     steady table telemetry opentelemetry test testing time timeout type unaugmented value warning writer`,
   verbs: `abort add adjust decorate adjustment apply begin bind clean cleanup compose create decide end examination examine fail get
     handle handling identify intercept issue keep repeat listening read resolve restore run running serving set show succeed try

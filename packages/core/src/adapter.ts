@@ -23,6 +23,6 @@ export { NodeExchange } from "./http/node-exchange.js";
 export { writeAnswer } from "./http/write-answer.js";
 export { createServerOf, messageClassesOf, shareHiddenClasses } from "./http/serving.js";
 export type { MessageClasses, MessageListener, MessagePrototypes } from "./http/serving.js";
-export { errorOf, lateError, rejected } from "./http/verdict.js";
+export { errorOf, lateError, promiseOf, rejected } from "./http/verdict.js";
 export type { Allowed, BodyForm, Decision, Denied, Header, Reply, Verdict } from "./http/verdict.js";
 export { isOutermost, registerMiddleware } from "./http/outermost.js";

@@ -1,5 +1,5 @@
 import type { Attachment, Check, Interception, Verdict } from "@portcullis/core/adapter";
-import { answerHeld, callError, failCall, rejected, registerMiddleware } from "@portcullis/core/adapter";
+import { answerHeld, callError, failCall, promiseOf, rejected, registerMiddleware } from "@portcullis/core/adapter";
 import { beginHandling, endHandling, runBehind, watchAttempt } from "@portcullis/core/adapter";
 import type { Context, Middleware, Next } from "koa";
 import { exchangeOf } from "./exchange.js";
@@ -47,17 +47,6 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
     }
     endHandling(exchange);
     return verdict.allowed ? promiseOf(next) : Promise.resolve();
-  }
-}
-
-function promiseOf(next: () => unknown): Promise<unknown> {
-  try {
-    const behind = next();
-    return behind instanceof Promise ? behind : Promise.resolve(behind);
-  } catch (error) {
-    return Promise.resolve().then(() => {
-      throw error;
-    });
   }
 }
 

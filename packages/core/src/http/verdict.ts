@@ -288,6 +288,18 @@ export function errorOf(thrown: unknown): unknown {
   return new TypeError(`portcullis: a function of the application threw ${typeof thrown}, which is no Error`);
 }
 
+/** The promise of a function's result, or of what it throws. */
+export function promiseOf(next: () => unknown): Promise<unknown> {
+  try {
+    const behind = next();
+    return behind instanceof Promise ? behind : Promise.resolve(behind);
+  } catch (error) {
+    return Promise.resolve().then(() => {
+      throw error;
+    });
+  }
+}
+
 /** A promise that is rejected with the error for a thrown value. */
 export function rejected(thrown: unknown): Promise<never> {
   const error = errorOf(thrown) as Error;

@@ -1,5 +1,8 @@
 import { outage } from "../lib/outage.js";
 
+/** Reason of the refusal of a refresh token whose successor was presented. */
+export const usedBefore = "the token was used before";
+
 /** The error of a request to a token endpoint (RFC 6749 5.2). */
 export type TokenErrorCode = "invalid_request" | "invalid_grant" | "temporarily_unavailable";
 

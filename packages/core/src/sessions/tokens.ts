@@ -21,7 +21,7 @@ import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGr
 import type { AuditTrail } from "../telemetry/audit.js";
 import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
-import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+import { TokenError, noStore, unavailableAnswer, usedBefore } from "./token-error.js";
 import { setTimeout } from "../lib/real-timers.js";
 
 /** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store is unavailable. */
@@ -87,8 +87,6 @@ const maxAttempts = 10;
 
 /** Longest wait for a cut-off to pass. One that is further in the future comes from a wrong clock. */
 const maxWaitMs = 5000;
-
-const usedBefore = "the token was used before";
 
 export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
