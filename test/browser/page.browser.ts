@@ -183,6 +183,7 @@ for (const name of examples) {
     it("says what happens when Redis stops, which a button does in development", async () => {
       const person = await someone();
       const page = await enter(person);
+      const elsewhere = await enter(await someone());
       const button = page.locator("#redis-button");
       await page.getByText("Redis is running.").waitFor();
       await take(page, `${name}-running`);
@@ -199,13 +200,35 @@ for (const name of examples) {
       // Who is signed in is asked for no password, whatever is down.
       const another = await person.open();
       await another.getByText("The service cannot answer at the moment.").waitFor();
-      await button.click();
+      // A page that shows nothing else has the button too, and the others hear of it.
+      await elsewhere.locator("#redis-button", { hasText: "Start Redis" }).waitFor();
+      await another.getByRole("button", { name: "Start Redis" }).click();
+      await another.locator("#redis-stopped").waitFor({ state: "hidden" });
+      for (const one of [page, elsewhere]) await one.locator("#redis-button", { hasText: "Stop Redis" }).waitFor();
       await seeLive(another);
       await seeLive(page);
       await page.locator("#source:is([data-outcome=hit], [data-outcome=miss])").waitFor();
       await page.locator("#outage").waitFor({ state: "hidden" });
       const id = await placeOrder(page, "lantern");
       await seeOrder(page, id, "lantern");
+      await signOut(page);
+      await signOut(elsewhere);
+    });
+
+    it("loads sessions and orders once more after an answer 503", async () => {
+      const page = await (await someone()).open();
+      const failOnce = (path: string): Promise<unknown> =>
+        page.route(`**/${path}`, (route) => route.fulfill({ status: 503, headers: { "retry-after": "1" } }), {
+          times: 1,
+        });
+      await failOnce("sessions");
+      await enterAs(page, "alice", example.password("alice"));
+      await page.locator("#sessions > li").first().waitFor();
+      await seeLive(page);
+      await failOnce("orders");
+      await page.getByRole("button", { name: "Load again" }).click();
+      await page.locator("#source[data-outcome=fault]").waitFor();
+      await page.locator("#source:is([data-outcome=hit], [data-outcome=miss])").waitFor();
       await signOut(page);
     });
 

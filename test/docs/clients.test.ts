@@ -12,6 +12,7 @@ import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { until } from "../support/until.js";
+import { sectionOf } from "./documents.js";
 import type { Programs } from "./programs.js";
 import { openPrograms } from "./programs.js";
 
@@ -78,6 +79,13 @@ describe("the code in docs/clients.md", function () {
     });
   });
   after(() => programs.remove());
+
+  it("stands below a table of what a client does, which has every code", () => {
+    const codes = [...sectionOf("docs/reference.md", "Answers to requests").matchAll(/\(errors\.md#([a-z_]+)\)/g)];
+    expect(codes).to.have.length.greaterThan(30);
+    const table = sectionOf("docs/clients.md", "What an answer means");
+    expect(codes.map(([, code = ""]) => code).filter((code) => !table.includes(`\`${code}\``))).to.deep.equal([]);
+  });
 
   async function startService(): Promise<Service> {
     const gate = portcullis({

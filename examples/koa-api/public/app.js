@@ -24,6 +24,8 @@ let orders = new Map();
 /** The key of the order that the form stands for: the same for every click and attempt. */
 let orderKey = crypto.randomUUID();
 let waiting;
+/** Timers of what is asked for once more, by the function that asks. */
+const retries = new Map();
 
 find("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -107,6 +109,7 @@ function stopWaiting() {
 }
 
 async function signOut(path) {
+  showError("account-error");
   // It would tell of the end of this session, too, and the page would ask in vain.
   events?.close();
   const response = await ask("POST", path).catch(() => undefined);
@@ -190,10 +193,21 @@ function leave() {
   events = undefined;
   lastEventId = undefined;
   clearInterval(polling);
+  for (const timer of retries.values()) clearTimeout(timer);
   orders = new Map();
   for (const id of ["orders", "sessions", "source", "account-done", "email-state"]) find(id).replaceChildren();
   for (const id of ["account-error", "order-error", "email-error", "earlier", "outage"]) find(id).hidden = true;
   forgetAnswers();
+}
+
+/** Loads once more after an answer such as 503. While Redis is down the stream says when to. */
+function retry(load, response) {
+  clearTimeout(retries.get(load));
+  const waitMs = 1000 * Number(response?.headers.get("retry-after")) || reconnectMs;
+  retries.set(
+    load,
+    setTimeout(() => find("outage").hidden && void load(), waitMs),
+  );
 }
 
 function showAll() {
@@ -225,8 +239,10 @@ async function sendLink(form) {
 
 async function showSessions() {
   const response = await ask("GET", "/sessions").catch(() => undefined);
+  if (find("account").hidden) return;
   if (response?.ok) renderSessions(await response.json());
   else if (response?.status === 401) showEnded();
+  else retry(showSessions, response);
 }
 
 /** Does something about sessions, and shows what has become of them. Returns the answer if it was done. */
@@ -282,7 +298,7 @@ async function showOrders() {
   if (orders !== shown) return undefined;
   if (response?.status === 401) return void showEnded();
   showSource(response, tookMs);
-  if (!response?.ok) return undefined;
+  if (!response?.ok) return void retry(showOrders, response);
   addOrders(found);
   return response.headers.get("last-event-id") ?? undefined;
 }

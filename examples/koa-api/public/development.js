@@ -8,6 +8,14 @@ const texts = {
 let state = "none";
 
 find("redis-button").addEventListener("click", () => void turn(state !== "running"));
+find("redis-start").addEventListener("click", async () => {
+  await turn(true);
+  if (state === "running") find("main").focus();
+});
+// The button of another page may have been used: the stream tells it, or a sign-in that fails.
+const observer = new MutationObserver(() => void load());
+observer.observe(find("live"), { attributeFilter: ["data-state"] });
+observer.observe(find("sign-in-error"), { attributeFilter: ["hidden"] });
 void load();
 
 async function load() {
@@ -32,6 +40,7 @@ function show(found) {
   find("redis").hidden = false;
   find("redis").dataset.state = state;
   find("redis-state").textContent = texts[state];
+  find("redis-stopped").hidden = state !== "stopped";
   find("redis-button").hidden = state === "none";
   find("redis-button").textContent = state === "stopped" ? "Start Redis" : "Stop Redis";
 }

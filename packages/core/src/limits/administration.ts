@@ -50,7 +50,7 @@ export interface PeekOptions {
 export interface ListedOverride {
   /** Name of the policy. */
   readonly policy: string;
-  /** The client, which every method accepts as a key; undefined for all clients without an override of their own. */
+  /** The client, which every method accepts as `{ partition }`; undefined for all clients without an override of their own. */
   readonly partition: string | undefined;
   /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
@@ -66,7 +66,7 @@ export interface ListedOverride {
 export interface ListedBlock {
   /** Name of the policy. */
   readonly policy: string;
-  /** The client, which every method accepts as a key. */
+  /** The client, which every method accepts as `{ partition }`. */
   readonly partition: string;
   /** The address or principal of the client; undefined if this process has not served it among its busiest clients lately. */
   readonly key: string | undefined;
