@@ -26,6 +26,8 @@ interface Setup {
   readonly log?: RegExp;
   readonly readyz?: RegExp;
   readonly examine?: RegExp;
+  /** The line of `gate.explain()` about the token of the request. */
+  readonly explain?: RegExp;
 }
 
 /** What an operator sees. */
@@ -56,6 +58,7 @@ const setups: readonly Setup[] = [
     options: () => ({ ...inProcess, auth: { ...testAuth, audience: "orders-api" } }),
     request: withToken,
     status: 401,
+    explain: /^401 token_invalid: .*claim aud: expected "orders-api", found "test-api"/,
     log: /token_invalid.*claim.*aud.*expected.*orders-api.*found.*test-api/,
   },
   {
@@ -63,6 +66,7 @@ const setups: readonly Setup[] = [
     options: () => ({ ...inProcess, auth: { ...testAuth, issuer: `${testAuth.issuer}/` } }),
     request: withToken,
     status: 401,
+    explain: /^401 token_invalid: .*claim iss: expected ".*issuer\.test\/", found ".*issuer\.test"/,
     log: /token_invalid.*claim.*iss.*expected.*issuer\.test\/\\?".*found.*issuer\.test\\?"/,
   },
   {
@@ -70,6 +74,7 @@ const setups: readonly Setup[] = [
     options: () => ({ ...inProcess, auth: { ...testAuth, algorithms: ["HS512"] } }),
     request: withToken,
     status: 401,
+    explain: /^401 token_invalid: .*claim alg: expected "HS512", found "HS256"/,
     log: /token_invalid.*ERR_JOSE_ALG_NOT_ALLOWED.*alg.*expected.*HS512.*found.*HS256/,
   },
   {
@@ -77,6 +82,7 @@ const setups: readonly Setup[] = [
     options: () => ({ ...inProcess, auth: testAuth }),
     request: () => withToken({ iat: nowSeconds() + tenMinutes, exp: nowSeconds() + 2 * tenMinutes }),
     status: 401,
+    explain: /^401 token_invalid: iat is in the future; claim iat: .*clockTolerance, found (?:599|600) s in the future/,
     log: /token_invalid.*iat is in the future.*found.*(?:599|600) s in the future/,
   },
   {
@@ -89,6 +95,7 @@ const setups: readonly Setup[] = [
     },
     request: async () => withToken({ iat: nowSeconds() + tenMinutes, exp: nowSeconds() + 2 * tenMinutes }),
     status: 503,
+    explain: /^503 store_unavailable: the clocks of this process and the store differ/,
     log: /store_unavailable.*(?:clocks of this process and the store differ|skewed)/,
     readyz: /its clock and ours disagree/,
     examine: /clock_skew.*60\d s apart/,
@@ -103,6 +110,7 @@ const setups: readonly Setup[] = [
     request: withToken,
     status: 503,
     noticed: (_app, log) => log.some((line) => line.includes("WRONGPASS")),
+    explain: /^503 store_unavailable: .*unreachable/,
     log: /the connection to Redis failed: WRONGPASS/,
     readyz: /"status":"down".*not connected/,
     examine: /store_unreachable.*WRONGPASS, the user or the password is wrong/,
@@ -148,6 +156,7 @@ const setups: readonly Setup[] = [
     request: () => withToken({}, { kid: "k" }).then(() => ({ token: rs256 })),
     status: 503,
     noticed: (_app, log) => log.some((line) => line.includes("fetching the keys")),
+    explain: /^503 keys_unavailable: no usable keys have been loaded/,
     log: /fetching the keys of the token issuer failed \(127\.0\.0\.1:9: .*ECONNREFUSED/,
     readyz: /"keys":\{"status":"down"\}/,
     examine: /keys_missing/,
@@ -194,9 +203,9 @@ for (const [index, setup] of setups.entries())
   describe(`a set-up with ${setup.title}`, function () {
     this.timeout(20_000);
 
-    it("is named by the log, /readyz or examine() alone", async () => {
+    it("is named by the log, /readyz, examine() or explain() alone", async () => {
       const seen = await look(setup, index);
-      for (const output of ["log", "readyz", "examine"] as const) {
+      for (const output of ["log", "readyz", "examine", "explain"] as const) {
         const cause = setup[output];
         if (cause !== undefined) expect(seen[output]).to.match(cause);
       }
@@ -222,13 +231,11 @@ async function look({ options, use, prior, request, status, noticed }: Setup, in
   if (prior !== undefined) expect((await send(`${app.url}/orders`, prior)).status).to.equal(200);
   expect(await ask()).to.equal(status);
   if (noticed !== undefined) await until(async () => (await ask()) === status && (await noticed(app, lines)));
-  const explain = (app.gate as { explain?: (token: string) => Promise<unknown> }).explain;
   return {
     log: lines.filter((line) => !line.includes("store_in_process")).join("\n"),
     readyz: await send(`${app.url}/readyz`).then(({ status: code, text }) => `${code} ${text}`),
     examine: (await app.gate.examine()).map((finding) => Object.values(finding).join(" ")).join("\n"),
-    // The answer about the token of the request, where the gate has such a method.
-    explain: explain === undefined || sent.token === undefined ? undefined : JSON.stringify(await explain(sent.token)),
+    explain: sent.token === undefined ? undefined : (await app.gate.explain(sent.token)).text,
   };
 }
 
@@ -242,7 +249,7 @@ function record({ title }: Setup, { log, readyz, examine, explain }: Seen): void
     `  log:\n    ${uniqueLines}`,
     `  /readyz: ${readyz}`,
     `  examine():\n    ${examine.replaceAll("\n", "\n    ")}`,
-    `  explain(): ${explain ?? "(no token, or not in this version)"}`,
+    `  explain(): ${explain ?? "(no token)"}`,
   ];
   appendFileSync(file, `${text.join("\n")}\n\n`);
 }
