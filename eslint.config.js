@@ -23,7 +23,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ["tools/**/*.mjs", "bench/**/*.mjs", "*.js"],
+    files: ["tools/**/*.mjs", "bench/**/*.mjs", "platforms/**/*.mjs", "*.js"],
     extends: [...tseslint.configs.recommended],
     rules: { "@typescript-eslint/no-unused-vars": ["error", { ignoreRestSiblings: true }] },
   },

@@ -112,7 +112,7 @@ for (const folder of Object.keys(adapters)) {
   const files = sources.filter((file) => file.startsWith(`packages/${folder}/src/`));
   const lines = files.reduce((sum, file) => sum + read(file).split("\n").length - 1, 0);
   console.log(`packages/${folder}/src: ${lines} lines`);
-  if (lines > 165) violations.push(`packages/${folder}/src has ${lines} lines; an adapter only translates`);
+  if (lines > 180) violations.push(`packages/${folder}/src has ${lines} lines; an adapter only translates`);
   for (const file of files) {
     if (/\b[45]\d\d\b|WWW-Authenticate|Retry-After|RateLimit/.test(read(file).replace(/\/\*[^]*?\*\//g, ""))) {
       violations.push(`${file} holds a status code or a header name; those live in core`);

@@ -68,12 +68,25 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
   }
 
   async function checkPage() {
-    for (const path of ["/", "/app.css", "/app.js", "/confirm", "/confirm.js"]) {
+    for (const path of [
+      "/",
+      "/app.css",
+      "/app.js",
+      "/answers.js",
+      "/lists.js",
+      "/words.js",
+      "/confirm",
+      "/confirm.js",
+    ]) {
       const response = await fetch(base + path, { signal: AbortSignal.timeout(5000) });
       assert.equal(response.status, 200, `GET ${path}`);
       assert.match(response.headers.get("content-security-policy"), /^default-src 'none'; script-src 'self'; /);
       assert.ok((await response.text()).length > 1000, `GET ${path} is a file of the page`);
     }
+    const icon = await fetch(`${base}/favicon.svg`, { signal: AbortSignal.timeout(5000) });
+    assert.equal(icon.headers.get("content-type"), "image/svg+xml; charset=utf-8");
+    const visit = await request("POST /auth/session without a cookie", 200);
+    assert.deepEqual(visit.body, { signedIn: false }, "it is no error that nobody is signed in");
   }
 
   async function checkRefresh() {
@@ -262,6 +275,26 @@ export async function checkExample(base, passwords, readOutput, afterLogout = as
     if (received.startsWith(PROBLEM)) assert.equal(answer.status, status, `${what}: status in the problem document`);
     return { body: answer, headers: response.headers };
   }
+}
+
+/**
+ * Checks that Redis can be stopped in development, and that nothing of it is left in production.
+ *
+ * @param {string} base URL that the example listens on.
+ * @param {boolean} production
+ */
+export async function checkDevelopment(base, production) {
+  const page = await (await fetch(base)).text();
+  const state = await fetch(`${base}/development/redis`);
+  const script = await fetch(`${base}/development.js`);
+  // Without a token, all that does not exist is 401.
+  const expected = production ? [401, 401, false] : [200, 200, true];
+  assert.deepEqual(
+    [state.status, script.status, /development|Stop Redis/.test(page)],
+    expected,
+    "what is for development",
+  );
+  await Promise.all([state, script].map((response) => response.arrayBuffer()));
 }
 
 function tamper(token) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { checkExample } from "./example-contract.mjs";
+import { checkDevelopment, checkExample } from "./example-contract.mjs";
 import { npmEnvironment } from "./npm.mjs";
 
 const LISTENS_WITHIN_MS = 20_000;
@@ -38,6 +38,7 @@ export async function driveExample(example) {
     const base = `http://${env.HOST ?? "127.0.0.1"}:${env.PORT}`;
     const passwords = await waitForStart(child, base, patienceMs, () => output);
     await checkExample(base, passwords, () => output, example.afterLogout);
+    await checkDevelopment(base, env.NODE_ENV === "production");
     await example.whileRunning?.(base);
     const signal = group ? "SIGINT" : "SIGTERM";
     kill(signal);

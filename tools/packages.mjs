@@ -8,7 +8,10 @@ import { ensureInstalled } from "./install.mjs";
 import { run, runNpm } from "./npm.mjs";
 import { PUBLISHED, packAll } from "./pack.mjs";
 import { report } from "./report.mjs";
+import { shippedDocuments } from "./ship-documents.mjs";
 import { temporaryDirectory } from "./temporary.mjs";
+import { publishAll } from "./publish.mjs";
+import { checkSizes } from "./sizes.mjs";
 
 const CONSUMERS = {
   "Express 5": { adapter: "express", packages: { express: "^5.0.0", "@types/express": "^5.0.0" } },
@@ -28,13 +31,32 @@ const CONSUMERS = {
 const ALL = ["5.6", "5.9", "6", "7"];
 /** Since TypeScript 5.8 a CommonJS file may import ESM as `require()` does; before, only `await import()` compiles. */
 const WITH_REQUIRE = ALL.filter((version) => Number(version) >= 5.8);
+/** TypeScript 7 has no `moduleResolution: node10` any more, and 6 has it where `ignoreDeprecations` says so. */
+const BEFORE_7 = ["5.6", "6"];
+/** Since TypeScript 6 `moduleResolution: bundler` goes with `module: commonjs`. */
+const SINCE_6 = ALL.filter((version) => Number(version) >= 6);
 /** One of them checks the packages' declarations, too, with those of all their dependencies: that takes most time. */
 const PROGRAMS = [
   { name: "ESM, nodenext", folder: "module", module: "nodenext", compilers: ALL, checksLibraries: true },
   { name: "ESM, bundler", folder: "module", module: "esnext", moduleResolution: "bundler", compilers: ALL },
   { name: "CommonJS, nodenext", folder: "commonjs", module: "nodenext", compilers: WITH_REQUIRE },
+  { name: "CommonJS, node10", folder: "commonjs", module: "commonjs", moduleResolution: "node10", compilers: BEFORE_7 },
+  {
+    name: "CommonJS, bundler",
+    folder: "commonjs",
+    module: "commonjs",
+    moduleResolution: "bundler",
+    compilers: SINCE_6,
+  },
   { name: "CommonJS, node20", folder: "commonjs", module: "node20", compilers: WITH_REQUIRE },
   { name: "unaugmented", folder: "module", module: "nodenext", compilers: ALL },
+  {
+    name: "unaugmented, node10",
+    folder: "commonjs",
+    module: "commonjs",
+    moduleResolution: "node10",
+    compilers: ["5.6"],
+  },
 ];
 /** Of an older major, and of an extension, only this one: the rest does not depend on it. */
 const OLDER_PROGRAMS = PROGRAMS.slice(0, 1);
@@ -47,12 +69,16 @@ const packed = await report("pack", async () => {
   tarballs = await packAll(join(base, "tarballs"));
 });
 if (!packed) process.exit();
+await report("the sizes in docs/support.md", () => checkSizes(tarballs));
+await report("npm publish --dry-run", () => publishAll(tarballs, { dryRun: true }));
 
 for (const folder of PUBLISHED) {
   await report(`@portcullis/${folder} holds what it should`, () => checkFiles(folder));
   await report(`@portcullis/${folder}, publint`, () => lint(tarballs[folder]));
   await report(`@portcullis/${folder}, attw`, () => checkTypeResolution(tarballs[folder]));
 }
+
+await report("messages name documents and headings that are in the package", checkDocuments);
 
 const compilers = join(base, "compilers");
 const installs = [
@@ -68,10 +94,51 @@ async function checkFiles(folder) {
     /\.ts$/.test(file),
   );
   const built = sources.flatMap((file) => [".js", ".d.ts"].map((suffix) => `dist/${file.replace(/\.ts$/, suffix)}`));
-  const expected = [...built, "LICENSE", "README.md", "package.json"].map((file) => `package/${file}`);
+  const documents = folder === "core" ? shippedDocuments().map((name) => `docs/${name}`) : [];
+  const expected = [...built, ...documents, "LICENSE", "README.md", "package.json"].map((file) => `package/${file}`);
   assert.deepEqual(stdout.trim().split("\n").sort(), expected.sort());
   const license = await run("tar", ["-xzOf", tarballs[folder], "package/LICENSE"], {});
   assert.equal(license.stdout, readFileSync("LICENSE", "utf8"), "its LICENSE is not the repository's");
+}
+
+/** A message says "see @portcullis/core/docs/errors.md#code": the file is in the package, with a heading for every code. */
+async function checkDocuments() {
+  const directory = join(base, "documents");
+  mkdirSync(directory);
+  await run("tar", ["-xzf", tarballs.core, "-C", directory], {});
+  const inside = join(directory, "package");
+  const readInside = (file) => readFileSync(join(inside, file), "utf8");
+  const anchorsOf = (file) =>
+    [...readInside(file).matchAll(/^#+ (.+)$/gm)].map(([, heading]) => {
+      const plain = heading.toLowerCase().replace(/[^\w\- ]/g, "");
+      return plain.replaceAll(" ", "-");
+    });
+  const codesOf = (file, union) => {
+    const [, members = ""] = new RegExp(`type ${union} = ([^;]+);`).exec(readInside(`dist/${file}`)) ?? [];
+    const codes = [...members.matchAll(/"([a-z_]+)"/g)].map(([, code]) => code);
+    assert(codes.length > 10, `${union} is not in ${file}`);
+    return codes;
+  };
+  const missing = (file, anchors) => anchors.filter((anchor) => !anchorsOf(file).includes(anchor));
+  const thrown = ["option_invalid", "cache_timeout", "cache_value_too_large"];
+  const denials = codesOf("http/verdict.d.ts", "DenialCode");
+  assert.deepEqual(missing("docs/errors.md", [...denials, ...thrown]), []);
+  assert.deepEqual(missing("docs/operations.md", codesOf("store/ports/health.d.ts", "FindingCode")), []);
+
+  const sources = readdirSync(join(inside, "dist"), { recursive: true }).filter((file) => file.endsWith(".js"));
+  const named = sources.flatMap((file) => [
+    ...readInside(`dist/${file}`).matchAll(/@portcullis\/core\/(docs\/[\w.-]+\.md)/g),
+  ]);
+  for (const [, file] of named) readInside(file);
+
+  const shipped = readdirSync(join(inside, "docs"));
+  for (const page of shipped)
+    for (const [, target] of readInside(`docs/${page}`).matchAll(/\]\(((?![a-z]+:)[^()\s]+)\)/g)) {
+      const [file, anchor] = target.split("#");
+      const goal = file === "" ? page : file;
+      assert(shipped.includes(goal), `docs/${page} leads to ${target}, which is not in the package`);
+      if (anchor !== undefined) assert.deepEqual(missing(`docs/${goal}`, [anchor]), [], `docs/${page} to ${target}`);
+    }
 }
 
 async function lint(tarball) {
@@ -93,7 +160,8 @@ async function installConsumer(name) {
   const { adapter, beside = [], packages } = CONSUMERS[name];
   const directory = directoryOf(name);
   const ours = ["core", ...beside, adapter].map((folder) => [`@portcullis/${folder}`, `file:${tarballs[folder]}`]);
-  await install(directory, { ...Object.fromEntries(ours), ...packages, "@types/node": "^20.0.0" });
+  const peers = { "@opentelemetry/api": "^1.9.0", "@types/node": "^20.0.0" };
+  await install(directory, { ...Object.fromEntries(ours), ...packages, ...peers });
   for (const type of ["module", "commonjs"]) {
     const folder = join(directory, type);
     cpSync("tools/consumers", folder, { recursive: true });
@@ -161,8 +229,9 @@ async function compile(directory, adapter, { name, module, moduleResolution, che
     ...{ target: "es2022", lib: ["es2022"], types: ["node"], module, moduleResolution, noEmit: true },
     ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, esModuleInterop: true },
     skipLibCheck: !checksLibraries,
+    ...(moduleResolution === "node10" && Number(version) >= 6 ? { ignoreDeprecations: "6.0" } : {}),
   };
-  const include = [`${adapter}/${name === "unaugmented" ? name : "typed"}*.ts`];
+  const include = [`${adapter}/${name.startsWith("unaugmented") ? "unaugmented" : "typed"}*.ts`];
   writeFileSync(config, JSON.stringify({ compilerOptions, include }));
   const tsc = join(compilers, "node_modules", `ts${version}`, "bin", "tsc");
   await run(process.execPath, [tsc, "-p", config], { cwd: directory });

@@ -29,6 +29,8 @@ export interface Snippet {
   readonly language: string;
   /** What the comment `<!-- snippet: name -->` in the line before it says. */
   readonly prelude: string | undefined;
+  /** The file in `platforms` that the comment `<!-- platform: path -->` names. `npm run test:platforms` runs it. */
+  readonly platform: string | undefined;
   readonly code: string;
 }
 
@@ -42,8 +44,9 @@ export function snippetsOf(document: string): Snippet[] {
     const end = lines.findIndex((line, at) => at >= start && line.trim() === fence[1]);
     if (end === -1) throw new Error(`${document}:${index + 1}: this fence is never closed`);
     const prelude = /^<!-- snippet: ([\w-]+) -->$/.exec(lines[index - 1] ?? "")?.[1];
+    const platform = /^<!-- platform: (\S+) -->$/.exec(lines[index - 1] ?? "")?.[1];
     const code = lines.slice(start, end).join("\n");
-    snippets.push({ document, line: start + 1, language: fence[2] ?? "", prelude, code });
+    snippets.push({ document, line: start + 1, language: fence[2] ?? "", prelude, platform, code });
     index = end;
   }
   return snippets;

@@ -30,7 +30,7 @@ const mistakes: Readonly<Record<string, Mistake>> = {
     right: 'app.post("/logout", async (req) => gate.sessions.revoke(req.auth))',
   },
   "waits for ever for event streams to end before it stops": {
-    isIn: (code) => /server\.close\(/.test(code) && !/closeAllConnections/.test(code),
+    isIn: (code) => /server\.close\(/.test(code) && !/closeAllConnections|session\.destroy\(\)/.test(code),
     wrong: 'process.once("SIGTERM", () => server.close())',
     right: "server.close(); setTimeout(() => server.closeAllConnections(), 1000)",
   },

@@ -24,6 +24,7 @@ const keys = [
   ["portcullis:2:cutoff:sid:<issuer>:<session>", "string"],
   ["portcullis:2:cutoff:org:<issuer>:<organisation>", "string"],
   ["portcullis:2:sessions:{n}:<issuer>:<subject>", "sorted set"],
+  ["portcullis:2:live-sessions:{n}:<issuer>", "sorted set"],
   ["portcullis:2:session-records:{n}:<issuer>:<subject>", "hash"],
   ["portcullis:2:session-tokens:{n}:<issuer>:<subject>", "sorted set"],
   ["portcullis:2:sessions-ended:{n}:<issuer>:<subject>", "string"],
@@ -121,6 +122,7 @@ const metrics = [
   "portcullis_connections",
   "portcullis_connections_ended_total",
   "portcullis_data_losses_total",
+  "portcullis_decision_duration_seconds",
   "portcullis_degraded_total",
   "portcullis_denied_total",
   "portcullis_dependency_up",
@@ -134,7 +136,9 @@ const metrics = [
   "portcullis_logouts_total",
   "portcullis_one_time_total",
   "portcullis_refreshes_total",
+  "portcullis_requests_total",
   "portcullis_responses_total",
+  "portcullis_security_events_total",
   "portcullis_store_call_duration_seconds",
   "portcullis_store_questions_total",
   "portcullis_unreadable_total",
@@ -153,7 +157,24 @@ const breakers = [
   "redis.security.writes",
 ];
 
-const spans = ["portcullis.code", "portcullis.guard", "portcullis.questions", "portcullis.store"];
+const spans = [
+  "portcullis.cause",
+  "portcullis.claim",
+  "portcullis.code",
+  "portcullis.expected",
+  "portcullis.found",
+  "portcullis.gate",
+  "portcullis.guard",
+  "portcullis.header",
+  "portcullis.key",
+  "portcullis.limit",
+  "portcullis.policy",
+  "portcullis.questions",
+  "portcullis.reason",
+  "portcullis.retry_after_seconds",
+  "portcullis.store",
+  "portcullis.window_seconds",
+];
 
 /** The fields of log lines. */
 const logFields = [
@@ -161,14 +182,18 @@ const logFields = [
   "at",
   "cause",
   "code",
+  "detail",
   "err",
   "fault",
+  "gate",
   "held",
   "markers",
   "maxValueSize",
   "missed",
   "namespace",
   "namesUser",
+  "differences",
+  "middleware",
   "part",
   "policy",
   "reason",
@@ -204,10 +229,16 @@ const logCodes = [
   "shared_issuer_taken",
   "refresh_reused",
   "refresh_repeated",
+  "refresh_refused",
+  "revocation_refused",
   "logout_refused",
   "unsaid_success",
   "outcome_failed",
   "frequent_success",
+  "guard_missing",
+  "policy_name_taken",
+  "gate_in_handler",
+  "members_dropped",
 ];
 
 describe("the names that must not change", () => {

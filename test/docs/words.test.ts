@@ -14,7 +14,7 @@ const fieldWords: Readonly<Record<string, string>> = {
   "caching (RFC 9111)": `cache cached codec collapsing date directive entry fetch freeze freshness invalidation key purge query
     record replay reuse storable store stored storing tag validator waiter`,
   "tokens (RFC 6749, 7519, 9068, 9449)": `access account algorithm audience auth authenticate authentication authorize backchannel checkable claim
-    compact credential device discovery dpop identifier identifying issue issuer jwk jwks jws jwt login logout mint nonce oauth
+    compact asymmetric hmac credential device discovery dpop identifier identifying issue issuer jwk jwks jws jwt login logout mint nonce oauth
     possession private proof public refresh remote replay resource revocable revocation revoke secret session sign signing
     subject tenant thumbprint token use user validate verification verifier verify`,
   "rate limits": `allow block bucket client concurrency count counter deny fixed limit list quota rate settle sliding throttle

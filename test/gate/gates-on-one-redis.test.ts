@@ -110,7 +110,7 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
 
   function open(kind: Kind): Gate {
     const { auth, tokens } = kinds[kind];
-    const keys = { secret: testSecret, algorithms: ["HS256"], audience: testAudience };
+    const keys = { secret: testSecret, algorithms: ["HS256"] as const, audience: testAudience };
     const gate = portcullis({
       ...{ redis: testRedisUrl(), prefix, logger: silentLogger, deadline: 2000, tokens },
       auth: { ...keys, ...auth },

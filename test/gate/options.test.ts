@@ -46,7 +46,7 @@ const unknownNames: readonly Row[] = [
     "revocation.onStoreError.grace",
     "graceMs",
   ],
-  ["an unknown limit option", { limits: [{ ...limit, points: 5 }] }, "limits[0].points", "there are name, per, limit"],
+  ["an unknown limit option", { limits: [{ ...limit, pints: 5 }] }, "limits[0].pints", "there are name, per, limit"],
   [
     "a mistyped limit option",
     { limits: [limit, { ...limit, windows: 5 }] },

@@ -9,7 +9,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { instrument } from "@portcullis/core/opentelemetry";
-import type { Audience } from "../../packages/core/src/auth/verifier.js";
+import type { Audience } from "../../packages/core/src/auth/audience.js";
 import { checkService, resolveService } from "../../packages/core/src/store/service-name.js";
 import { Keyspace } from "../../packages/core/src/store/keyspace.js";
 import { prometheusText } from "../../packages/core/src/telemetry/metrics.js";
@@ -235,9 +235,8 @@ describe("a service that has a name", () => {
         .split("\n")
         .filter((line) => line !== "" && !line.startsWith("#"));
       for (const line of lines) expect(line.includes(`{service="${label ?? ""}"`), line).to.equal(label !== undefined);
-      expect(lines).to.include(
-        label === undefined ? "portcullis_allowed_total 1" : `portcullis_allowed_total{service="${label}"} 1`,
-      );
+      const labels = `${label === undefined ? "" : `service="${label}",`}gate="${gate.name}"`;
+      expect(lines).to.include(`portcullis_allowed_total{${labels}} 1`);
       const attributes = exporter
         .getMetrics()
         .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap((scope) => scope.metrics))

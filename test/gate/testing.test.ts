@@ -12,6 +12,17 @@ describe("the token factory for tests of applications", () => {
     await gate.close();
   });
 
+  it("signs with a given secret, for a service that runs with it, and takes none that is too short", async () => {
+    const secret = "s".repeat(32);
+    const names = { issuer: "https://id.example.com", audience: "orders-api" };
+    const gate = portcullis({ redis: "memory", auth: { secret, algorithms: ["HS256"], ...names } });
+    expect((await gate.verify(await createTokenFactory({ secret, ...names }).sign())).allowed).to.equal(true);
+    expect(() => createTokenFactory({ secret: "short" }))
+      .to.throw(RangeError)
+      .with.property("code", "option_invalid");
+    await gate.close();
+  });
+
   it("makes tokens that are wrong in one way", async () => {
     const tokens = createTokenFactory({ issuer: "https://a.test", audience: "a", lifetimeSeconds: 60 });
     const gate = portcullis({ redis: "memory", auth: { ...tokens.auth, requireJti: true } });

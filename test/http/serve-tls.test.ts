@@ -139,3 +139,15 @@ for (const [name, Framework] of [
     });
   });
 }
+
+for (const [name, serve] of [
+  ["Express", (given: never) => expressGate(options).serve(express(), given)],
+  ["Koa", (given: never) => koaGate(options).serve(new Koa(), given)],
+] as const)
+  describe(`serve() without a function that makes a server on ${name}`, () => {
+    it("makes no server of plain HTTP where options of TLS, or such a function alone, were given", () => {
+      expectOptionError(() => serve({ key, cert } as never), "serve().key", "createServer");
+      expectOptionError(() => serve({ pfx: "x" } as never), "serve().pfx", "createServer");
+      expectOptionError(() => serve(createTlsServer as never), "serve()", "object");
+    });
+  });

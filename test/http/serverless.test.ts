@@ -3,13 +3,14 @@ import { portcullis as expressGate } from "@portcullis/express";
 import { portcullis as koaGate } from "@portcullis/koa";
 import { expect } from "chai";
 import express from "express";
-import type { RequestHandler } from "express";
+import type { Express, RequestHandler } from "express";
 import express4 from "express4";
 import Koa from "koa";
 import type { Middleware } from "koa";
 import Koa2 from "koa2";
 import serverlessHttp from "serverless-http";
 import type { AnyGate } from "../support/app.js";
+import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { until } from "../support/until.js";
@@ -162,4 +163,40 @@ for (const [name, Framework] of [
       await gate.close();
     });
   });
+}
+
+for (const [name, framework] of [
+  ["Express", express],
+  ["Express 4", express4],
+] as const) {
+  for (const [adapter, wrap] of [
+    ["@codegenie/serverless-express", (app: Express) => configure({ app }) as unknown],
+    ["serverless-http", (app: Express) => serverlessHttp(app)],
+  ] as const) {
+    it(`a load balancer in front of ${name} behind ${adapter} names the address, which clients cannot choose`, async () => {
+      const gate = expressGate({
+        ...{ redis: "memory", logger: silentLogger },
+        limits: [{ name: "ip", per: "ip", limit: 2, window: "1m" }],
+      });
+      cleanUp(() => gate.close());
+      const app = framework();
+      app.set("trust proxy", 1);
+      app.use(gate.guard());
+      app.use((_req, res) => void res.sendStatus(204));
+      const lambda = wrap(app) as Lambda;
+      const sent = async (forwarded: string): Promise<number> => {
+        const fields = { host: "api.example.com", "x-forwarded-for": forwarded, "x-forwarded-proto": "https" };
+        const balanced = {
+          requestContext: { elb: { targetGroupArn: "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/a/1" } },
+          ...{ httpMethod: "GET", path: "/", queryStringParameters: {}, headers: fields, body: "" },
+          isBase64Encoded: false,
+        };
+        return (await lambda(balanced, {}, () => undefined)).statusCode;
+      };
+      const statuses = [];
+      for (const address of ["198.51.100.7", "198.51.100.7", "203.0.113.5", "192.0.2.1, 198.51.100.7"])
+        statuses.push(await sent(address));
+      expect(statuses).to.deep.equal([204, 204, 204, 429]);
+    });
+  }
 }

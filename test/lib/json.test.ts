@@ -44,6 +44,8 @@ describe("the JSON of a value", () => {
     "an invalid Date": new Date(Number.NaN),
     "a cycle": cycle,
     "what is too deep": deep,
+    "a toJSON that returns a Map": { toJSON: () => new Map([[1, 2]]) },
+    "a toJSON that returns a Date": { toJSON: () => new Date(0) },
     "a toJSON that throws": {
       toJSON() {
         throw new Error("secret");

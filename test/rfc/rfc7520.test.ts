@@ -84,7 +84,7 @@ const signature = {
 const text = Buffer.from(payload, "base64url").toString("utf8");
 const secret = Buffer.from(macKey.k, "base64url");
 const keySet = { keys: [rsaKey, ecKey, macKey] } as JSONWebKeySet;
-const all = ["RS256", "PS384", "ES512"];
+const all = ["RS256", "PS384", "ES512"] as const;
 
 describe("RFC 7520, examples of JOSE", () => {
   it("4: the payload is the sentence of the RFC", () => {

@@ -101,14 +101,20 @@ describeOnEveryFramework("routes.metrics()", (start) => {
     expect(status).to.equal(200);
     expect(headers["content-type"]).to.equal("text/plain; version=0.0.4; charset=utf-8");
     expect(text).to.match(
-      /^# HELP portcullis_allowed_total .+\n# TYPE portcullis_allowed_total counter\nportcullis_allowed_total \d+$/m,
+      /^# HELP portcullis_allowed_total .+\n# TYPE portcullis_allowed_total counter\nportcullis_allowed_total\{gate="[^"]+"\} \d+$/m,
     );
-    expect(text).to.include('portcullis_denied_total{code="credentials_required"} 1\n');
-    expect(text).to.include('portcullis_denied_total{code="token_invalid"} 1\n');
-    expect(text).to.include("portcullis_up 1\n").and.include('portcullis_dependency_up{dependency="store"} 1\n');
+    const named = `gate="${gate.name}"`;
+    expect(text).to.include(`portcullis_denied_total{${named},code="credentials_required"} 1\n`);
+    expect(text).to.include(`portcullis_denied_total{${named},code="token_invalid"} 1\n`);
+    expect(text).to.include(`portcullis_up{${named}} 1\n`);
+    expect(text).to.include(`portcullis_dependency_up{${named},dependency="store"} 1\n`);
     if (gate.health().store.kind === "redis") {
-      expect(text).to.match(/portcullis_store_questions_total\{store="security",outcome="answered"\} [1-9]/);
-      expect(text).to.match(/portcullis_store_call_duration_seconds_bucket\{store="security",le="\+Inf"\} [1-9]/);
+      expect(text).to.match(
+        /portcullis_store_questions_total\{gate="[^"]+",store="security",outcome="answered"\} [1-9]/,
+      );
+      expect(text).to.match(
+        /portcullis_store_call_duration_seconds_bucket\{gate="[^"]+",store="security",le="\+Inf"\} [1-9]/,
+      );
     }
     expect(text).not.to.include("very-secret");
     for (const line of text.trimEnd().split("\n"))

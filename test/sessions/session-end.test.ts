@@ -3,6 +3,7 @@ import type { IssueRequest, IssuedTokens, TokensOptions } from "@portcullis/core
 import { testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import { resolveOptions } from "../../packages/core/src/options.js";
+import { createProblemTypes } from "../../packages/core/src/http/problem-types.js";
 import { CutoffRules } from "../../packages/core/src/revocation/cutoffs.js";
 import { RevocationService } from "../../packages/core/src/revocation/revocations.js";
 import type { SessionServices } from "../../packages/core/src/sessions/session-services.js";
@@ -71,7 +72,7 @@ function openBench(options: Partial<TokensOptions>): Bench {
   const cutoffs = new CutoffRules({
     ...{ maxLifetimeSeconds: 3600, marginSeconds: 0, cutoffMarginSeconds: 0, ownIssuer: testIssuer },
   });
-  const common = { keys, cutoffs, now: Date.now };
+  const common = { keys, cutoffs, now: Date.now, problemTypes: createProblemTypes(undefined) };
   const revocations = new RevocationService({
     ...common,
     events,

@@ -19,7 +19,7 @@ export function expectOptionError(run: () => unknown, option: string, hint: stri
   expect(message.slice("portcullis: ".length)).to.satisfy((text: string) => text.startsWith(`${option} `), message);
   if (typeof hint === "string") expect(message).to.include(hint);
   else expect(message).to.match(hint);
-  expect(message).to.include("docs/errors.md#option_invalid");
+  expect(message).to.match(/ \(see @portcullis\/core\/docs\/errors\.md#option_invalid\)$/);
   expect(code).to.equal("option_invalid");
 }
 

@@ -2,6 +2,7 @@ import { nowSeconds, testAudience } from "@portcullis/testkit";
 import { SignJWT } from "jose";
 import type { AnyGate, AnyOptions, TestAdapter } from "./app.js";
 import { cleanUp } from "./clean-up.js";
+import { silentLogger } from "./logger.js";
 
 const partnerSecret = "the secret of partners, 32 bytes or more";
 
@@ -22,7 +23,7 @@ export async function signPartnerToken(claims: object): Promise<string> {
 
 /** A gate without an application, to stand beside the gate of one. It is closed after the test. */
 export function openGate(adapter: TestAdapter, options: Partial<AnyOptions>): AnyGate {
-  const gate = adapter.createGate({ redis: "memory", ...options });
+  const gate = adapter.createGate({ redis: "memory", logger: silentLogger, ...options });
   cleanUp(() => gate.close());
   return gate;
 }

@@ -13,6 +13,11 @@ import { instrument } from "@portcullis/core/opentelemetry";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 import { openGate, present } from "../support/fake-gate.js";
 
+interface HistogramValue {
+  readonly count: number;
+  readonly buckets: { readonly boundaries: readonly number[] };
+}
+
 describe("OpenTelemetry", () => {
   it("gets a span for each decision, below its request, one for each round trip, and the counters", async () => {
     const spans = new InMemorySpanExporter();
@@ -39,7 +44,9 @@ describe("OpenTelemetry", () => {
     for (const span of guards) expect(span.parentSpanContext?.spanId).to.equal(request.spanContext().spanId);
     const [call, ...others] = spans.getFinishedSpans().filter(({ name }) => name === "portcullis.store");
     expect(others).to.deep.equal([]);
-    expect(call?.attributes).to.deep.equal({ "portcullis.store": "security", "portcullis.questions": 1 });
+    expect(call?.attributes).to.deep.equal({
+      ...{ "portcullis.gate": gate.name, "portcullis.store": "security", "portcullis.questions": 1 },
+    });
     expect(call?.parentSpanContext).to.equal(undefined);
     expect(
       JSON.stringify(spans.getFinishedSpans().map(({ attributes, status }) => [attributes, status])),
@@ -49,7 +56,9 @@ describe("OpenTelemetry", () => {
     const valueOf = (name: string) => metrics.find(({ descriptor }) => descriptor.name === name)?.dataPoints[0]?.value;
     expect(valueOf("portcullis_allowed_total")).to.equal(1);
     expect(valueOf("portcullis_denied_total")).to.equal(1);
-    expect(valueOf("portcullis_store_call_duration_seconds_count")).to.equal(1);
+    const calls = valueOf("portcullis_store_call_duration_seconds") as HistogramValue;
+    expect(calls.count).to.equal(1);
+    expect(calls.buckets.boundaries).to.include.members([0.0005, 0.05, 10]);
     expect(valueOf("portcullis_up")).to.equal(1);
 
     await gate.close();

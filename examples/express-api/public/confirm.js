@@ -8,7 +8,9 @@ find("confirm").addEventListener("click", () => void confirm());
 
 async function confirm() {
   const button = find("confirm");
-  button.disabled = true;
+  if (button.ariaDisabled === "true") return;
+  // Not disabled: it would lose the focus.
+  button.ariaDisabled = "true";
   find("error").hidden = true;
   try {
     const response = await fetch("/auth/confirm", {
@@ -28,10 +30,12 @@ async function confirm() {
 function finish(text) {
   find("state").textContent = text;
   find("confirm").hidden = true;
+  // The button that had the focus is gone.
+  find("title").focus();
 }
 
 function fail(text) {
   find("error").textContent = text;
   find("error").hidden = false;
-  find("confirm").disabled = false;
+  find("confirm").ariaDisabled = "false";
 }

@@ -3,10 +3,12 @@ import type { ExpressGate, ExpressOptions } from "@portcullis/express";
 import express from "express";
 import type { Express } from "express";
 import { answerError, authOf, sendFile, sendProblem } from "./answers.js";
+import { developmentRoutes } from "./development.js";
 import { confirmRoute, emailRoutes } from "./email.js";
 import { openLive, topicOf } from "./live.js";
 import { findOrder, findOrders, parseItem, placeOrder, summarizeOrders } from "./orders.js";
-import { page } from "./page.js";
+import { loadPage } from "./page.js";
+import type { RedisSwitch } from "./redis-switch.js";
 import { signInRoutes } from "./sign-in.js";
 import { audience, cookieOptions, issuer } from "./tokens.js";
 import type { UserStore } from "./users.js";
@@ -16,20 +18,26 @@ export interface AppOptions {
   readonly secret: Uint8Array;
   /** What the digests in keys of Redis are made with. */
   readonly keySecret: string | undefined;
+  /** How long a request waits for Redis, in milliseconds. */
+  readonly deadlineMs: number;
   /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
   readonly trustedProxies: number;
   readonly users: UserStore;
   /** Where clients reach this service: the links of mails lead there. */
   readonly publicUrl: () => string;
+  /** Otherwise, in development, the page has a button that stops Redis. */
   readonly production: boolean;
+  /** Used in development only. */
+  readonly redisSwitch: RedisSwitch | undefined;
 }
 
 export function createApp(options: AppOptions): { app: Express; gate: ExpressGate } {
-  const { redis, secret, keySecret, trustedProxies, users, publicUrl, production } = options;
+  const { redis, secret, keySecret, deadlineMs, trustedProxies, users, publicUrl, production, redisSwitch } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
     keySecret,
+    deadline: deadlineMs,
     auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
     tokens: { signingKey: secret, issuer, cookies },
     limits: [
@@ -46,9 +54,10 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
   app.set("trust proxy", trustedProxies);
   app.use(gate.routes.health());
 
-  for (const [path, file] of page) app.get(path, (req, res) => sendFile(res, file));
+  for (const [path, file] of loadPage(production)) app.get(path, (req, res) => sendFile(res, file));
   app.use(signInRoutes(gate, users, secret, live));
   app.use(confirmRoute(gate, users));
+  if (!production && redisSwitch !== undefined) app.use(developmentRoutes(redisSwitch));
 
   // What comes below needs a token.
   app.use(gate.guard());
@@ -82,12 +91,19 @@ export function createApp(options: AppOptions): { app: Express; gate: ExpressGat
     // Read before the orders, so that a page that listens from here on misses none.
     const lastEventId = await live.channel.lastId().catch(() => "");
     res.set("Last-Event-ID", lastEventId);
-    res.json(await req.cache.forUser().getOrSet({ key: "orders" }, () => findOrders(subject)));
+    const read = { hit: true };
+    const orders = await req.cache.forUser().getOrSet({ key: "orders" }, () => {
+      read.hit = false;
+      return findOrders(subject);
+    });
+    // The form of RFC 9211.
+    res.set("Cache-Status", read.hit ? "orders; hit" : "orders; fwd=miss").json(orders);
   });
 
   // A double click, or a retry of a client that got no answer, makes one order.
   const once = gate.idempotency({ required: true, onConflict: "wait" });
-  app.post("/orders", once, express.json({ limit: 1024 }), async (req, res) => {
+  const orderLimit = gate.limit({ name: "orders", per: "user", limit: 20, window: "1m" });
+  app.post("/orders", orderLimit, once, express.json({ limit: 1024 }), async (req, res) => {
     const item = parseItem(req.body);
     if (item === undefined) return sendProblem(res, 400);
     const order = await placeOrder(authOf(req).subject, item);

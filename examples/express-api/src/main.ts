@@ -1,11 +1,15 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createApp } from "./app.js";
+import { RedisSwitch } from "./redis-switch.js";
 import { loadSecret } from "./tokens.js";
 import { UserStore } from "./users.js";
 
 const production = process.env.NODE_ENV === "production";
-const { REDIS_URL: records, CACHE_REDIS_URL: caches } = process.env;
+/** With it the page can stop Redis. Nobody can in production. */
+const redisSwitch = production ? undefined : new RedisSwitch();
+const records = await reach(process.env.REDIS_URL);
+const caches = await reach(process.env.CACHE_REDIS_URL);
 // In production the gate refuses to start without Redis: logouts would hold in one process only.
 const memory = production ? undefined : "memory";
 const secret = loadSecret(process.env.JWT_SECRET, production);
@@ -19,10 +23,12 @@ const { app, gate } = createApp({
   redis: records !== undefined && caches !== undefined ? { security: records, cache: caches } : (records ?? memory),
   secret,
   keySecret: process.env.KEY_SECRET,
+  deadlineMs: Number(process.env.DEADLINE_MS ?? 50),
   trustedProxies: Number(process.env.TRUSTED_PROXIES ?? 0),
   users,
   publicUrl: () => process.env.PUBLIC_URL ?? base,
   production,
+  redisSwitch,
 });
 const host = process.env.HOST ?? "127.0.0.1";
 const server = gate.serve(app).listen(Number(process.env.PORT ?? 3000), host);
@@ -47,6 +53,12 @@ curl -i ${base}/admin/stats ${bearer}
 curl -i ${base}/sessions ${bearer}
 curl -i -X POST ${base}/logout ${bearer}
 curl -i ${base}/orders ${bearer}`);
+
+/** The address at which the gate reaches a Redis. */
+async function reach(address: string | undefined): Promise<string | undefined> {
+  if (address === undefined || redisSwitch === undefined) return address;
+  return await redisSwitch.relay(address);
+}
 
 let stopping = false;
 

@@ -27,6 +27,23 @@ export function signInRoutes(gate: ExpressGate, users: UserStore, secret: Uint8A
     const { refresh_token: token } = (req.body ?? {}) as { refresh_token?: string };
     await refresh(req, res, token, sendTokens);
   });
+  /** What a page asks when it is opened. It is no error that nobody is signed in, so the answer is no refusal. */
+  router.post("/auth/session", async (req, res) => {
+    res.set("Cache-Control", "no-store");
+    const known = await gate.verify(req);
+    if (known.allowed) return void res.json({ signedIn: true });
+    // Nobody can say at the moment: the page asks again.
+    if (known.status === 503) return sendProblem(res, 503);
+    try {
+      // The access token has expired or is missing: the refresh token may be good.
+      const issued = await tokens.refresh(tokens.cookies.readRefresh(req.get("cookie")), { device: deviceOf(req) });
+      res.append("Set-Cookie", tokens.cookies.write(issued)).json({ signedIn: true });
+    } catch (error) {
+      const answer = tokens.answer(error);
+      if (answer?.status !== 400) throw error;
+      res.json({ signedIn: false });
+    }
+  });
   router.post("/auth/refresh", (req, res) =>
     refresh(req, res, tokens.cookies.readRefresh(req.get("cookie")), sendCookies),
   );

@@ -2,11 +2,13 @@ import { portcullis } from "@portcullis/koa";
 import type { KoaGate, KoaOptions } from "@portcullis/koa";
 import Koa from "koa";
 import { answerErrors, authOf, sendFile, sendProblem } from "./answers.js";
+import { developmentRoutes } from "./development.js";
 import { confirmRoute, emailRoutes } from "./email.js";
 import { readJson } from "./body.js";
 import { openLive, topicOf } from "./live.js";
 import { findOrder, findOrders, parseItem, placeOrder, summarizeOrders } from "./orders.js";
-import { page } from "./page.js";
+import { loadPage } from "./page.js";
+import type { RedisSwitch } from "./redis-switch.js";
 import { route } from "./router.js";
 import { signInRoutes } from "./sign-in.js";
 import { audience, cookieOptions, issuer } from "./tokens.js";
@@ -17,20 +19,26 @@ export interface AppOptions {
   readonly secret: Uint8Array;
   /** What the digests in keys of Redis are made with. */
   readonly keySecret: string | undefined;
+  /** How long a request waits for Redis, in milliseconds. */
+  readonly deadlineMs: number;
   /** How many proxies stand before this service: with too few all clients have one address, with too many they choose it. */
   readonly trustedProxies: number;
   readonly users: UserStore;
   /** Where clients reach this service: the links of mails lead there. */
   readonly publicUrl: () => string;
+  /** Otherwise, in development, the page has a button that stops Redis. */
   readonly production: boolean;
+  /** Used in development only. */
+  readonly redisSwitch: RedisSwitch | undefined;
 }
 
 export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
-  const { redis, secret, keySecret, trustedProxies, users, publicUrl, production } = options;
+  const { redis, secret, keySecret, deadlineMs, trustedProxies, users, publicUrl, production, redisSwitch } = options;
   const cookies = cookieOptions(production);
   const gate = portcullis({
     redis,
     keySecret,
+    deadline: deadlineMs,
     auth: { audience, realm: "orders", tokenFrom: ["header", { cookie: cookies.access }] },
     tokens: { signingKey: secret, issuer, cookies },
     limits: [
@@ -46,9 +54,10 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
   app.use(answerErrors);
   app.use(gate.routes.health());
 
-  for (const [path, file] of page) app.use(route("GET", path, (ctx) => sendFile(ctx, file)));
+  for (const [path, file] of loadPage(production)) app.use(route("GET", path, (ctx) => sendFile(ctx, file)));
   for (const signIn of signInRoutes(gate, users, secret, live)) app.use(signIn);
   app.use(confirmRoute(gate, users));
+  if (!production && redisSwitch !== undefined) for (const step of developmentRoutes(redisSwitch)) app.use(step);
 
   // What comes below needs a token.
   app.use(gate.guard());
@@ -91,14 +100,22 @@ export function createApp(options: AppOptions): { app: Koa; gate: KoaGate } {
       // Read before the orders, so that a page that listens from here on misses none.
       const lastEventId = await live.channel.lastId().catch(() => "");
       ctx.set("Last-Event-ID", lastEventId);
-      ctx.body = await ctx.cache.forUser().getOrSet({ key: "orders" }, () => findOrders(subject));
+      const read = { hit: true };
+      const orders = await ctx.cache.forUser().getOrSet({ key: "orders" }, () => {
+        read.hit = false;
+        return findOrders(subject);
+      });
+      // The form of RFC 9211.
+      ctx.set("Cache-Status", read.hit ? "orders; hit" : "orders; fwd=miss");
+      ctx.body = orders;
     }),
   );
 
   // A double click, or a retry of a client that got no answer, makes one order.
+  const orderLimit = gate.limit({ name: "orders", per: "user", limit: 20, window: "1m" });
   const once = gate.idempotency({ required: true, onConflict: "wait" });
   app.use(
-    route("POST", "/orders", once, async (ctx) => {
+    route("POST", "/orders", orderLimit, once, async (ctx) => {
       const item = parseItem(await readJson(ctx, 1024));
       if (item === undefined) return sendProblem(ctx, 400);
       const order = await placeOrder(authOf(ctx).subject, item);

@@ -27,6 +27,7 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
       const { refresh_token: token } = (ctx.state.body ?? {}) as { refresh_token?: string };
       await refresh(ctx, token, sendTokens);
     }),
+    route("POST", "/auth/session", describeSession),
     route("POST", "/auth/refresh", (ctx) => refresh(ctx, tokens.cookies.readRefresh(ctx.get("cookie")), sendCookies)),
     route("POST", "/logout", ...logout),
     route("POST", "/auth/logout", ...logout),
@@ -66,6 +67,28 @@ export function signInRoutes(gate: KoaGate, users: UserStore, secret: Uint8Array
       ctx.status = answer.status;
       ctx.set(answer.headers);
       ctx.body = answer.body;
+    }
+  }
+
+  /** What a page asks when it is opened. It is no error that nobody is signed in, so the answer is no refusal. */
+  async function describeSession(ctx: Context): Promise<void> {
+    ctx.set("Cache-Control", "no-store");
+    const known = await gate.verify(ctx.req);
+    if (known.allowed) {
+      ctx.body = { signedIn: true };
+      return;
+    }
+    // Nobody can say at the moment: the page asks again.
+    if (known.status === 503) return sendProblem(ctx, 503);
+    try {
+      // The access token has expired or is missing: the refresh token may be good.
+      const issued = await tokens.refresh(tokens.cookies.readRefresh(ctx.get("cookie")), { device: deviceOf(ctx) });
+      ctx.append("Set-Cookie", tokens.cookies.write(issued));
+      ctx.body = { signedIn: true };
+    } catch (error) {
+      const answer = tokens.answer(error);
+      if (answer?.status !== 400) throw error;
+      ctx.body = { signedIn: false };
     }
   }
 

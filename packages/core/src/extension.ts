@@ -1,5 +1,6 @@
 import type { Auth } from "./auth/claims.js";
 import { identifyingClaim } from "./auth/identifying-claim.js";
+import type { ApplyProblemTypes } from "./http/problem-types.js";
 import { unavailable } from "./http/verdict.js";
 import type { Denied } from "./http/verdict.js";
 import { optionError } from "./lib/validate.js";
@@ -36,6 +37,7 @@ export interface ExtensionParts {
   readonly keyspace: Keyspace;
   readonly openFurther: OpenFurther | undefined;
   readonly orgClaim: string | undefined;
+  readonly problemTypes: ApplyProblemTypes;
   /** Called when the extension opens a connection. */
   readonly onUse: () => void;
 }
@@ -44,7 +46,7 @@ const extensions = new WeakMap<object, GateExtension>();
 
 /** Makes the extension of a gate. Returns a function that closes what its users have opened. */
 export function offerExtension(gate: object, parts: ExtensionParts): () => Promise<void> {
-  const { logger, keyspace, openFurther, orgClaim, onUse } = parts;
+  const { logger, keyspace, openFurther, orgClaim, problemTypes, onUse } = parts;
   const listeners: (() => Promise<void> | void)[] = [];
   extensions.set(gate, {
     logger,
@@ -63,7 +65,7 @@ export function offerExtension(gate: object, parts: ExtensionParts): () => Promi
       const org = orgClaim === undefined ? undefined : identifyingClaim(auth.claims, orgClaim);
       return typeof org === "string" ? org : undefined;
     },
-    refuseConnection: (cause) => unavailable(cause, "connection_capacity"),
+    refuseConnection: (cause) => problemTypes(unavailable(cause, "connection_capacity")),
     onClose: (listener) => void listeners.push(listener),
   });
   return async () => {

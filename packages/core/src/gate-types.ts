@@ -9,13 +9,15 @@ import type { Locks } from "./coordination/locks.js";
 import type { Connections } from "./realtime/connection-types.js";
 import type { Responses } from "./response-cache/invalidation.js";
 import type { Consumed, ConsumeOptions } from "./guard/consume.js";
+import type { ExplainOptions } from "./guard/explain.js";
+import type { Explanation } from "./guard/explanation.js";
 import type { VerifyOptions } from "./guard/message-exchange.js";
 import type { ClaimTest, RecentAuthOptions } from "./guard/authorize.js";
 import type { IdempotencyOptions } from "./coordination/idempotency-options.js";
 import type { RouteCondition } from "./http/path.js";
 import type { Finding } from "./store/ports/health.js";
 import type { Health } from "./health/monitor.js";
-import type { Logins } from "./login/unblock.js";
+import type { Logins } from "./login/administration.js";
 import type { EventsOptions } from "./realtime/event-options.js";
 import type { OneTimeValues } from "./coordination/one-time.js";
 import type { ThrottleLoginOptions } from "./login/options.js";
@@ -31,6 +33,7 @@ import type { Sessions } from "./sessions/sessions.js";
 import type { Tokens } from "./sessions/tokens.js";
 import type { Metric } from "./telemetry/metrics.js";
 
+/** Options of `authenticate()`. */
 export interface AuthenticateOptions extends DenyOptions {
   /** Let requests without a token pass as anonymous. @default the `auth.optional` of the gate */
   readonly optional?: boolean | undefined;
@@ -44,6 +47,7 @@ export interface AuthenticateOptions extends DenyOptions {
   readonly preflight?: "answer" | "pass" | undefined;
 }
 
+/** Options of `guard()`. */
 export interface GuardOptions<Middleware> extends AuthenticateOptions {
   /** Middleware of this gate, applied in this order instead of authentication, limits and cache. */
   readonly checks?: readonly Middleware[] | undefined;
@@ -56,6 +60,8 @@ export type Verification = { readonly allowed: true; readonly auth: Auth } | Den
  * A gate in front of an application, with middleware for one framework. `Raw` is that framework's request or context.
  */
 export interface Gate<Raw, Middleware> {
+  /** The name of the gate in metrics and events; no other gate of this process has it. See option `telemetry.gate`. */
+  readonly name: string;
   /** Authentication, revocation, the gate's limits and the request cache: one verdict, one question to the store. */
   guard(options?: GuardOptions<Middleware>): Middleware;
   /** Authentication and revocation alone. */
@@ -109,6 +115,13 @@ export interface Gate<Raw, Middleware> {
    * token, is a refusal (`credentials_required`). For a handshake pass `{ limits: true, handshake: true }`.
    */
   verify(source: string | IncomingMessage | null | undefined, options?: VerifyOptions): Promise<Verification>;
+  /**
+   * Explains what `guard()` would say about a token now, and why: claims, the keys that are asked for, the revocation record,
+   * cut-offs, the session, and the limits of its user. Counts, writes and fetches nothing; functions of the application, such as
+   * `auth.validate`, are called. Resolves for every value, also for one that is not a token. For operators: never answer a
+   * public request with it, since it tells an attacker what is wrong with a token.
+   */
+  explain(token: unknown, options?: ExplainOptions<Raw>): Promise<Explanation>;
   /**
    * Counts an event outside middleware, such as a message on a socket, by one of the gate's limits: by its name, or by a limit
    * of its own, which is made once and kept. Resolves to `{ allowed: true, quotas }`, or to a refusal.
@@ -166,7 +179,10 @@ export interface Gate<Raw, Middleware> {
   examine(): Promise<readonly Finding[]>;
   /** The metrics of the gate, for a registry of metrics. */
   metrics(): readonly Metric[];
-  /** Makes `routes.health()` report that this process is not ready, so that a load balancer sends no new requests. */
+  /**
+   * Prepares the end of this process: `routes.health()` reports that it is not ready, so that a load balancer sends no new
+   * requests; streams of events end; every response of a middleware ends its connection (`Connection: close`, GOAWAY in HTTP/2).
+   */
   drain(): void;
   /** Closes connections and timers within a second, also if Redis is down. A client given as option stays open. */
   close(): Promise<void>;

@@ -29,7 +29,7 @@ import {
   tolerantSources,
 } from "./guard/message-exchange.js";
 import { compileCondition, compileWideCondition } from "./http/path.js";
-import { createLogins } from "./login/unblock.js";
+import { createLogins } from "./login/administration.js";
 import { throttleLogin } from "./login/throttle.js";
 import type { Attachment, Check } from "./request/state.js";
 import { resolveLimit } from "./limits/options.js";
@@ -41,12 +41,18 @@ import { resolveOptions } from "./options.js";
 import { checkRevocationPolicy } from "./revocation/options.js";
 import { UnnamedServiceWarning, unnamed } from "./store/service-name.js";
 import { checkBoolean, checkObject, checkOneOf, optionError } from "./lib/validate.js";
+import { refuseUncalled } from "./lib/uncalled.js";
+import { addOpenGate } from "./open-gates.js";
+import { wallNow } from "./lib/steady-clock.js";
 import { createRoutes } from "./routes/routes.js";
 import { createServices } from "./services.js";
 import { Keyspace } from "./store/keyspace.js";
 import { SharedIssuer } from "./store/shared-issuer.js";
 import { createStores } from "./store/stores.js";
+import { DevelopmentLog } from "./telemetry/development-log.js";
+import { releaseGateName, takeGateName } from "./telemetry/gate-names.js";
 import type { Metric } from "./telemetry/metrics.js";
+import { AuditTrail } from "./telemetry/audit.js";
 import { Telemetry } from "./telemetry/telemetry.js";
 
 /** Makes middleware of one framework from a check, for exchanges at this attachment ({@link exchangeFor}). */
@@ -66,8 +72,11 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const now = Date.now;
-  const telemetry = new Telemetry();
+  const openGate = addOpenGate(resolved);
+  const now = wallNow;
+  const telemetry = new Telemetry({ ...resolved.telemetry, gate: takeGateName(resolved.telemetry.gate) });
+  const developmentLog = resolved.telemetry.debug ? new DevelopmentLog() : undefined;
+  const audit = new AuditTrail(resolved.audit, logger);
 
   // Stores: connections open.
   const issuers = resolved.auth?.scope ?? new IssuerScope();
@@ -90,7 +99,10 @@ export function createGate<Raw, Middleware extends object>(
 
   // Services: keys of issuers are fetched.
   const auth = resolved.auth === undefined ? undefined : openIssuers(resolved.auth, { logger, telemetry });
-  const services = createServices(resolved, { auth, stores, keyspace, telemetry, now, noteCoordination, noteChannel });
+  const services = createServices(resolved, {
+    ...{ auth, stores, keyspace, telemetry, audit, now, noteCoordination, noteChannel },
+    onRegister: (policies) => openGate.notePolicies(policies),
+  });
   const limitHeaders = new Set(headersOf(limits));
   const responseCaches = openResponseCaches<Raw>({
     ...{ store: stores.cache, keys: keyspace, telemetry, logger, renewals: services.cache?.renewals, now },
@@ -104,8 +116,7 @@ export function createGate<Raw, Middleware extends object>(
   // Middleware.
   const factory = new MiddlewareFactory<Raw, Middleware>({
     bind: (check, attachment) => bind(check, resolved.property, attachment),
-    telemetry,
-    logger,
+    ...{ telemetry, logger, developmentLog, problemTypes: services.problemTypes },
   });
   const preflights = new PreflightAnswers(logger);
   const verification = { authentication: "required", limits: [], cache: false } as const;
@@ -191,7 +202,8 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   function readMetrics(): readonly Metric[] {
-    return gateMetrics([...telemetry.read(), ...(services.cache?.metrics() ?? [])], monitor.read(), service.name);
+    const counted = [...telemetry.read(), audit.read(), ...(services.cache?.metrics() ?? [])];
+    return gateMetrics(counted, monitor.read(), { gate: telemetry.gate, service: service.name });
   }
 
   /** The options of authentication for one middleware. */
@@ -205,6 +217,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   const gate: Gate<Raw, Middleware> = {
+    name: telemetry.gate,
     guard(guardOptions = {}) {
       checkObject("guard()", guardOptions, ["optional", "checks", "onDeny", "onStoreError", "preflight"]);
       const { checks, preflight } = guardOptions;
@@ -269,11 +282,11 @@ export function createGate<Raw, Middleware extends object>(
       const events = resolveEvents(eventsOptions, (channel) => services.channels.owns(channel));
       return factory.toMiddleware(services.events.answer(events), eventsOptions, { identifies: true });
     },
-    requireScopes: (...scopes) => authorize(requireScopes(scopes, services.challenges)),
-    requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services.challenges)),
-    requireClaim: (name, test) => authorize(requireClaim(name, test, services.challenges)),
-    requireRole: (...roles) => authorize(requireRole(roles, services.challenges)),
-    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services.challenges, now, stores)),
+    requireScopes: (...scopes) => authorize(requireScopes(scopes, services)),
+    requireAnyScope: (...scopes) => authorize(requireAnyScope(scopes, services)),
+    requireClaim: (name, test) => authorize(requireClaim(name, test, services)),
+    requireRole: (...roles) => authorize(requireRole(roles, services)),
+    requireRecentAuth: (recency) => authorize(requireRecentAuth(recency, services, now, stores)),
     unless(condition, middleware) {
       const matches = compileCondition("unless()", condition);
       return factory.combine([factory.checkOf("unless()", middleware)], (checks) =>
@@ -305,7 +318,12 @@ export function createGate<Raw, Middleware extends object>(
       const verdict = await check(exchange);
       if (!verdict.allowed) return verdict;
       const { auth: who } = exchange.state.facts;
-      return who === undefined ? services.challenges.credentialsRequired() : { allowed: true, auth: who };
+      if (who !== undefined) return { allowed: true, auth: who };
+      return services.problemTypes(services.challenges.credentialsRequired());
+    },
+    async explain(token, explainOptions) {
+      if (services.explainer === undefined) throw optionError("auth", "is required for explain()");
+      return services.explainer.explain(token, explainOptions);
     },
     consume: (limit, consumeOptions) => consumer.consume(limit, consumeOptions),
     principal(user) {
@@ -333,7 +351,7 @@ export function createGate<Raw, Middleware extends object>(
         publicUrl: resolved.publicUrl,
         resolvedTokens: resolved.tokens,
       },
-      (check) => factory.toMiddleware(check),
+      (check) => factory.toMiddleware(check, {}, { isRoute: true }),
     ),
     logins: createLogins(services.logins),
     connections: services.connections,
@@ -346,10 +364,14 @@ export function createGate<Raw, Middleware extends object>(
     metrics: readMetrics,
     drain() {
       monitor.drain();
+      factory.drain();
       services.events.drain();
     },
     async close() {
+      if (!closed) releaseGateName(telemetry.gate);
       closed = true;
+      developmentLog?.close();
+      openGate.leave();
       auth?.keys.close();
       services.connections.close();
       services.administration.close();
@@ -363,8 +385,10 @@ export function createGate<Raw, Middleware extends object>(
   };
   const closeExtension = offerExtension(gate, {
     ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
+    problemTypes: services.problemTypes,
     onUse: () => noteCoordination(),
   });
+  refuseUncalled(gate);
   return gate;
 }
 

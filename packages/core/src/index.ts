@@ -11,9 +11,10 @@ export type { TokenReader } from "./auth/credentials.js";
 export type { IssuerTest, TokenValidator } from "./auth/verifier.js";
 export type { PublicKeyOption } from "./auth/keys/public-keys.js";
 export type { KeyFunction } from "./auth/keys/key-function.js";
+export type { AsymmetricAlgorithm, HmacAlgorithm, JwsAlgorithm } from "./auth/keys/algorithms.js";
 export type { SecretOption } from "./auth/keys/secret-keys.js";
 export type { LoginAttempt, SucceedOptions } from "./login/attempt.js";
-export type { Logins, UnblockOptions } from "./login/unblock.js";
+export type { AttemptState, Logins, LoginState, LoginTarget, UnblockOptions } from "./login/administration.js";
 export type { CacheCodec, CodecChoice } from "./cache/entry.js";
 export type {
   Cache,
@@ -65,12 +66,15 @@ export type { TokensOptions } from "./sessions/options.js";
 export type { SigningKeyOption } from "./auth/keys/signing-keys.js";
 export type { SessionEnd, SessionEndReason } from "./sessions/events.js";
 export type { Device, IssuedTokens, IssueRequest, RefreshRequest } from "./sessions/issue-request.js";
-export type { EndedSessions, ListOptions, Session, Sessions, Subject } from "./sessions/sessions.js";
+export type { Page, PageOptions } from "./lib/page.js";
+export type { EndedSessions, ListOptions, LiveSubject, Session, Sessions, Subject } from "./sessions/sessions.js";
 export { TokenError } from "./sessions/token-error.js";
 export type { TokenAnswer, TokenErrorCode } from "./sessions/token-error.js";
 export type { Tokens } from "./sessions/tokens.js";
 export type { IssuedOneTimeValue, OneTimeOptions, OneTimeValue, OneTimeValues } from "./coordination/one-time.js";
 export type { Consumed, ConsumeOptions } from "./guard/consume.js";
+export type { ExplainOptions } from "./guard/explain.js";
+export type { ExplainedCheck, ExplainedLimit, ExplainedUser, Explanation } from "./guard/explanation.js";
 export type { VerifyOptions } from "./guard/message-exchange.js";
 export { ConnectionLimitError } from "./realtime/connection-types.js";
 export type {
@@ -104,7 +108,16 @@ export type {
 export type { RedisInstances, RedisNode, RedisServerOptions, RedisTarget } from "./store/redis/options.js";
 export type { Quota } from "./http/quota.js";
 export type { QuotaKey, QuotaKeyPart } from "./limits/partition.js";
-export type { TopKey, QuotaOverride, Quotas, QuotaState } from "./limits/administration.js";
+export type {
+  ListedBlock,
+  ListedOverride,
+  OverridesOptions,
+  PeekOptions,
+  QuotaOverride,
+  Quotas,
+  QuotaState,
+  TopKey,
+} from "./limits/administration.js";
 export type { CountOnly, Of, PartitionPart, Settle } from "./limits/policy.js";
 export type { BreakerControl, BreakerState } from "./lib/breaker.js";
 export type { CheckableToken, NamedToken, Revocations, RevocableToken } from "./revocation/revocations.js";
@@ -116,6 +129,9 @@ export type { RevokeOptions } from "./store/ports/revocation.js";
 export type { RedisLike } from "./store/redis/client.js";
 export type { ExpiringPassword, PasswordFunction } from "./store/redis/password.js";
 export type { IpFamily, NatMap, RedisTls } from "./store/redis/topology.js";
+export type { DenialDetail } from "./http/denial-detail.js";
 export { events } from "./telemetry/events.js";
+export type { TelemetryOptions } from "./telemetry/options.js";
 export type { Metric, Sample } from "./telemetry/metrics.js";
+export type { AuditEvent, AuditEventType, AuditListener } from "./telemetry/audit.js";
 export type { Logger } from "./telemetry/logger.js";

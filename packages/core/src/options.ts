@@ -1,9 +1,22 @@
 import type { RateLimitFormat } from "./http/fields.js";
 import { rateLimitFormats } from "./http/fields.js";
-import { checkInteger, checkObject, checkOneOf, checkString, isTrustworthyUrl, optionError } from "./lib/validate.js";
+import { checkProblemTypes } from "./http/problem-types.js";
+import { refuseRequest } from "./lib/uncalled.js";
+import {
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  isTrustworthyUrl,
+  optionError,
+} from "./lib/validate.js";
 import type { Policy } from "./limits/policy.js";
+import type { AuditListener } from "./telemetry/audit.js";
 import type { Logger } from "./telemetry/logger.js";
 import { createDefaultLogger } from "./telemetry/logger.js";
+import type { ResolvedTelemetry, TelemetryOptions } from "./telemetry/options.js";
+import { resolveTelemetry } from "./telemetry/options.js";
 import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
 import { resolveAuth } from "./auth/options.js";
 import type { CacheOptions, ResolvedCache } from "./cache/options.js";
@@ -64,16 +77,33 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly headers?: RateLimitFormat | undefined;
   /** Maximum wait of a request for the store. @default 50 (ms) */
   readonly deadline?: Duration | undefined;
+  /**
+   * Maximum wait of a request for the first connection to the store, and once for the connection after the process stood still,
+   * as serverless functions do between requests. At least `deadline`. @default 500 (ms)
+   */
+  readonly connectDeadline?: Duration | undefined;
   /** Length in bits of the IPv6 networks by which limits count IPv6 addresses. @default 56 */
   readonly ipv6PrefixLength?: number | undefined;
   /** Number of processes among which a limit is divided while the store is down. @default 1 */
   readonly instances?: number | undefined;
   /** URL at which clients reach this API, such as `"https://api.example.com"`; never taken from the Host header. @default none */
   readonly publicUrl?: string | undefined;
+  /**
+   * Start of the problem types of refusals: the code follows it, as in `"https://api.example.com/problems/"`. Types that are
+   * registered with IANA stay. @default none: the type is `about:blank`
+   */
+  readonly problemTypes?: string | undefined;
   /** Property of the request that holds `auth` for handlers. @default "auth" */
   readonly property?: string | undefined;
   /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
+  /**
+   * Receives security events with users and sessions, for an audit trail: sign-ins, sign-outs, revocations, lock-outs, and what
+   * operators change. What it throws is not passed on. @default none: events are only counted, without users
+   */
+  readonly audit?: AuditListener | undefined;
+  /** Name of the gate in metrics, buckets of histograms, lines for developers. @default { gate: "default" } */
+  readonly telemetry?: TelemetryOptions | undefined;
 }
 
 /** The options of a gate after they were checked, with defaults. */
@@ -96,15 +126,30 @@ export interface ResolvedOptions<Raw> {
   readonly connections: ResolvedConnections;
   readonly headers: RateLimitFormat;
   readonly deadlineMs: number;
+  readonly connectDeadlineMs: number;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   readonly publicUrl: string | undefined;
+  readonly problemTypes: string | undefined;
   readonly property: string;
   readonly logger: Logger;
+  readonly audit: AuditListener | undefined;
+  readonly telemetry: ResolvedTelemetry;
 }
 
 const known = [
-  ...["redis", "prefix", "keySecret", "auth", "revocation", "limits", "cache", "headers", "deadline"],
+  ...[
+    "redis",
+    "prefix",
+    "keySecret",
+    "auth",
+    "revocation",
+    "limits",
+    "cache",
+    "headers",
+    "deadline",
+    "connectDeadline",
+  ],
   ...[
     "ipv6PrefixLength",
     "instances",
@@ -115,6 +160,9 @@ const known = [
     "service",
     "connections",
     "responses",
+    "audit",
+    "telemetry",
+    "problemTypes",
   ],
 ];
 
@@ -123,6 +171,7 @@ const known = [
  * instead.
  */
 export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOptions<Raw> {
+  refuseRequest("portcullis()", options, "const gate = portcullis({ ... }) once, then app.use(gate.guard())");
   checkObject("options", options, known);
   const {
     prefix = "",
@@ -132,12 +181,14 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     cache = {},
     headers = "draft-8",
   } = options;
-  const { deadline = 50, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
+  const { deadline = 50, connectDeadline = 500, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
   const { logger = createDefaultLogger() } = options;
   if (prefix !== "") checkPrefix(prefix);
   if (options.service !== undefined) checkService(options.service);
   checkString("keySecret", keySecret);
   checkLogger(logger);
+  if (options.audit !== undefined) checkFunction("audit", options.audit);
+  if (options.problemTypes !== undefined) checkProblemTypes(options.problemTypes);
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
@@ -162,11 +213,15 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     connections: resolveConnections(options.connections ?? {}),
     headers,
     deadlineMs: durationMs("deadline", deadline, 10_000),
+    connectDeadlineMs: durationMs("connectDeadline", connectDeadline, 10_000),
     ipv6PrefixLength,
     instances,
     publicUrl,
+    problemTypes: options.problemTypes,
     property,
     logger,
+    audit: options.audit,
+    telemetry: resolveTelemetry(options.telemetry ?? {}, options.service),
     tokens,
   };
   const auth =

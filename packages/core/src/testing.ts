@@ -1,8 +1,13 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { SignJWT } from "jose";
+import { rangeError } from "./lib/validate.js";
 
 /** Options of {@link createTokenFactory}. */
 export interface TokenFactoryOptions {
+  /**
+   * HMAC secret of the tokens, of at least 32 bytes, for a service that runs with this secret. @default a random secret
+   */
+  readonly secret?: string | undefined;
   /** Claim `iss`. @default "https://issuer.test" */
   readonly issuer?: string | undefined;
   /** Claim `aud`. @default "test-api" */
@@ -30,7 +35,7 @@ export interface TokenFactory {
 }
 
 /**
- * Creates a token factory with a random secret, for tests:
+ * Creates a token factory, for tests:
  * `portcullis({ redis: "memory", auth: tokens.auth })` accepts what `tokens.sign({ scope: "orders:read" })` signs.
  */
 export function createTokenFactory(options: TokenFactoryOptions = {}): TokenFactory {
@@ -39,8 +44,10 @@ export function createTokenFactory(options: TokenFactoryOptions = {}): TokenFact
     audience = "test-api",
     subject = "test-user",
     lifetimeSeconds = 300,
+    secret = randomBytes(48).toString("base64url"),
   } = options;
-  const secret = randomBytes(48).toString("base64url");
+  if (Buffer.byteLength(secret) < 32)
+    throw rangeError("createTokenFactory().secret", "must have at least 32 bytes for HS256");
   const key = Buffer.from(secret);
   return {
     auth: { secret, algorithms: ["HS256"], issuer, audience },

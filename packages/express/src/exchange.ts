@@ -20,7 +20,11 @@ class ExpressExchange extends NodeExchange<Request, RequestState> {
   }
 
   get ip(): string | undefined {
-    return this.raw.ip;
+    const { ip } = this.raw;
+    if (ip !== undefined && ip !== "") return ip;
+    // Adapters of serverless platforms put `ip` on the request itself, empty behind a load balancer. Express knows better.
+    const app = this.raw.app as { readonly request?: object } | undefined;
+    return app?.request === undefined ? ip : (Reflect.get(app.request, "ip", this.raw) as string | undefined);
   }
 
   get trustsEveryProxy(): boolean {

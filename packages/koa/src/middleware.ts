@@ -1,5 +1,12 @@
 import type { Attachment, Check, Interception, Verdict } from "@portcullis/core/adapter";
-import { answerHeld, callError, failCall, rejected, registerMiddleware } from "@portcullis/core/adapter";
+import {
+  answerHeld,
+  callError,
+  callHandler,
+  failCall,
+  failWithError,
+  registerMiddleware,
+} from "@portcullis/core/adapter";
 import { beginHandling, endHandling, runBehind, watchAttempt } from "@portcullis/core/adapter";
 import type { Context, Middleware, Next } from "koa";
 import { exchangeOf } from "./exchange.js";
@@ -43,17 +50,17 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
       }
     } catch (error) {
       endHandling(exchange);
-      return rejected(error);
+      return failWithError(error);
     }
     endHandling(exchange);
-    return verdict.allowed ? next() : Promise.resolve();
+    return verdict.allowed ? callHandler(next) : Promise.resolve();
   }
 }
 
 function fail(exchange: KoaExchange, error: unknown): Promise<never> {
   endHandling(exchange);
   exchange.state.showRefusal(exchange.raw, error);
-  return rejected(error);
+  return failWithError(error);
 }
 
 /** Runs everything behind the middleware, and tells those who wait for its end. */

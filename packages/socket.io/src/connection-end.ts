@@ -1,5 +1,6 @@
 import type { EventEmitter } from "node:events";
 import type { Socket } from "socket.io";
+import { clearTimeout, setTimeout } from "./real-timers.js";
 
 /** A connection of Engine.IO. */
 export type EngineConnection = Socket["conn"];

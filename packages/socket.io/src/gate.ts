@@ -10,7 +10,10 @@ import type {
 
 /** The part of a gate that sockets use. Gates of `@portcullis/express` and `@portcullis/koa` have it. */
 export interface SocketGate {
+  /** Verifies a token, or the token of a request. */
   verify(source: string | IncomingMessage, options?: VerifyOptions): Promise<Verification>;
+  /** Counts an event by a limit. */
   consume(limit: string | LimitOptions<never>, options: ConsumeOptions<never>): Promise<Consumed>;
+  /** Open connections that end with their token. */
   readonly connections: Connections;
 }

@@ -13,6 +13,7 @@ import type { RefusalData } from "./refusal.js";
 import { answerRequest, failed, refusalData, refusalError, tooMany } from "./refusal.js";
 import type { ConnectionState, SecuredSocketOptions } from "./secured-socket.js";
 import { maxRefusals, SecuredSocket } from "./secured-socket.js";
+import { setImmediate } from "./real-timers.js";
 
 export interface HandshakesOptions extends SecuredSocketOptions, Pick<ResolvedSecure, "handshakes" | "address"> {
   readonly gate: SocketGate;

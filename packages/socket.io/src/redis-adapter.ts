@@ -3,6 +3,7 @@ import type { ExtensionRedis, FurtherClient, FurtherConnection, GateExtension } 
 import type { Namespace } from "socket.io";
 import type { Adapter, ClusterAdapter, ClusterResponse } from "socket.io-adapter";
 import { MessageType } from "socket.io-adapter";
+import { clearTimeout, monotonicNow, setTimeout } from "./real-timers.js";
 
 /** How long XREAD waits for messages: shorter than the time after which a silent connection counts as dead. */
 const blockMs = 2000;
@@ -50,7 +51,7 @@ export function openRedisAdapter(
   }
 
   function warn(error: unknown): void {
-    const now = performance.now();
+    const now = monotonicNow();
     if (now - warnedAt < warnEveryMs) return;
     warnedAt = now;
     const cause = error instanceof Error ? (error.message.split(" ", 1)[0] ?? "") : "";

@@ -1,4 +1,4 @@
-import { ServerResponse } from "node:http";
+import { STATUS_CODES, ServerResponse } from "node:http";
 import type { IncomingMessage } from "node:http";
 import type { DenialCode, Denied, Problem } from "@portcullis/core";
 
@@ -6,6 +6,7 @@ import type { DenialCode, Denied, Problem } from "@portcullis/core";
 export interface RefusalData extends Omit<Problem, "code"> {
   /** `"failed"`: a function of the application has thrown. */
   readonly code: DenialCode | "failed";
+  /** A sentence for people. */
   readonly detail: string;
   /** Seconds until another try may succeed, where the gate knows it. */
   readonly retryAfter?: number | undefined;
@@ -13,21 +14,22 @@ export interface RefusalData extends Omit<Problem, "code"> {
 
 /** The error that Socket.IO sends to a client as `connect_error`. */
 export interface RefusalError extends Error {
+  /** The refusal. */
   readonly data: RefusalData;
 }
 
 export function refusalData({ problem, headers }: Pick<Denied, "problem" | "headers">): RefusalData {
   const retryAfter = Number(headers.find(([name]) => name.toLowerCase() === "retry-after")?.[1]);
-  const data = { ...problem, detail: problem.title };
+  const data = { ...problem, detail: problem.detail ?? problem.title };
   return Number.isFinite(retryAfter) ? { ...data, retryAfter } : data;
 }
 
 export function refusalError(data: RefusalData): RefusalError {
-  return Object.assign(new Error(data.title), { data });
+  return Object.assign(new Error(data.detail), { data });
 }
 
-function ownRefusal(code: RefusalData["code"], status: number, title: string): RefusalData {
-  return { type: "about:blank", title, status, code, detail: title };
+function ownRefusal(code: RefusalData["code"], status: number, detail: string): RefusalData {
+  return { type: "about:blank", title: STATUS_CODES[status] ?? "Error", status, detail, code };
 }
 
 /** The refusal where a function of the application has thrown. */

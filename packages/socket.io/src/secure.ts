@@ -11,10 +11,13 @@ import { resolveSecure } from "./options.js";
 import { protectRecovery } from "./recovery.js";
 import type { RedisAdapter } from "./redis-adapter.js";
 import { openRedisAdapter } from "./redis-adapter.js";
+import { setTimeout } from "./real-timers.js";
 
 /** A Socket.IO server, with events of any types. */
 export interface SocketServer {
+  /** The Engine.IO server. */
   readonly engine: object;
+  /** The namespace with this name. */
   of(name: string): object;
 }
 

@@ -9,6 +9,7 @@ import { ownerOf } from "./recovery.js";
 import type { RefusalData } from "./refusal.js";
 import { failed, refusalData, tooMany } from "./refusal.js";
 import { tell } from "./local-events.js";
+import { setImmediate } from "./real-timers.js";
 
 /** The event by which a client sends a new token. */
 export const authenticateEvent = "portcullis:authenticate";

@@ -9,7 +9,7 @@ export const testIssuer = "https://issuer.test";
 /** Option `auth` of a gate that accepts the tokens of {@link signToken}. */
 export const testAuth: {
   readonly secret: string;
-  readonly algorithms: readonly string[];
+  readonly algorithms: readonly ["HS256"];
   readonly audience: string;
   readonly issuer: string;
 } = { secret: testSecret, algorithms: ["HS256"], audience: testAudience, issuer: testIssuer };

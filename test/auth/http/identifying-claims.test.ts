@@ -157,7 +157,11 @@ describeOnEveryFramework("a client that is named by a later claim", (start) => {
 
 describeOnEveryFramework("gate.principal()", (start) => {
   it("names a user of another issuer than the main one, for calls about them", async () => {
-    const issuers = [testIssuer, partner].map((issuer) => ({ issuer, secret: testSecret, algorithms: ["HS256"] }));
+    const issuers = [testIssuer, partner].map((issuer) => ({
+      issuer,
+      secret: testSecret,
+      algorithms: ["HS256"] as const,
+    }));
     const auth = { audience: testAudience, issuers, sharedIssuer: testIssuer };
     const app = await start({ auth, limits: [{ name: "user", per: "user", limit: 5, window: "1h" }] }, { routes });
     const iat = nowSeconds() - 10;

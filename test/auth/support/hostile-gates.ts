@@ -39,8 +39,8 @@ export const goodTokens: Readonly<Record<GateName, () => string>> = {
 };
 
 const body =
-  '{"type":"https://github.com/portcullis/portcullis/blob/main/docs/errors.md#token_invalid",' +
-  '"title":"The access token is not valid","status":401,"code":"token_invalid"}';
+  '{"type":"about:blank","title":"Unauthorized","status":401,' +
+  '"detail":"The access token is not valid","code":"token_invalid"}';
 
 /** The answer that every refusal of a bad token must have, byte for byte. */
 export const refusalOfBadTokens: Pick<Denied, "status" | "body" | "headers"> = {

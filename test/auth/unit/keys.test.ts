@@ -1,5 +1,6 @@
 import { createPublicKey, createSecretKey, generateKeyPairSync } from "node:crypto";
 import { testAudience, testIssuer, testSecret } from "@portcullis/testkit";
+import type { JwsAlgorithm } from "@portcullis/core";
 import { expect } from "chai";
 import { SignJWT } from "jose";
 import type { FakeOptions } from "../../support/fake-gate.js";
@@ -24,7 +25,7 @@ function jwk({ publicKey }: KeyPair, more: object = {}): never {
 
 describe("secrets rotate", () => {
   const [fresh, old, older] = ["f", "o", "x"].map((letter) => letter.repeat(40)) as [string, string, string];
-  const auth = { secret: [fresh, old], algorithms: ["HS256"] };
+  const auth = { secret: [fresh, old], algorithms: ["HS256"] as const };
 
   it("each of the list verifies, and no other", async () => {
     expect(await accepts(auth, byHmac(fresh))).to.be.true;
@@ -94,7 +95,7 @@ describe("a public key verifies", () => {
   });
 
   it("as a JWK with an alg by that one alone, whatever else the gate accepts", async () => {
-    const algorithms = ["RS256", "PS256"];
+    const algorithms = ["RS256", "PS256"] as const;
     const publicKey = [jwk(rsa, { alg: "PS256", use: "sig" }), secondRsa.publicKey];
     const sign = (alg: string, { privateKey }: KeyPair) =>
       new SignJWT(claimsWith()).setProtectedHeader({ alg }).sign(privateKey);
@@ -120,11 +121,15 @@ describe("a public key verifies", () => {
 });
 
 describe("every algorithm that options name", () => {
-  const rsaAlgorithms = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
-  const curves = { ES256: "P-256", ES384: "P-384", ES512: "P-521" };
-  const pairs: readonly (readonly [string, KeyPair])[] = [
+  const rsaAlgorithms: readonly JwsAlgorithm[] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+  const curves = [
+    ["ES256", "P-256"],
+    ["ES384", "P-384"],
+    ["ES512", "P-521"],
+  ] as const;
+  const pairs: readonly (readonly [JwsAlgorithm, KeyPair])[] = [
     ...rsaAlgorithms.map((alg) => [alg, rsa] as const),
-    ...Object.entries(curves).map(([alg, namedCurve]) => [alg, generateKeyPairSync("ec", { namedCurve })] as const),
+    ...curves.map(([alg, namedCurve]) => [alg, generateKeyPairSync("ec", { namedCurve })] as const),
     ["EdDSA", ed],
     ["Ed25519", ed],
   ];
@@ -149,7 +154,7 @@ describe("every algorithm that options name", () => {
       expect(await accepts({ secret, algorithms: [alg] }, token)).to.be.true;
       expect(
         await accepts(
-          { secret: testSecret, algorithms: ["HS256", "HS384", "HS512"].filter((other) => other !== alg) },
+          { secret: testSecret, algorithms: (["HS256", "HS384", "HS512"] as const).filter((other) => other !== alg) },
           token,
         ),
       ).to.be.false;
@@ -161,7 +166,7 @@ describe("a fixed key set", () => {
   const set = {
     keys: [jwk(rsa, { kid: "one" }), jwk(secondRsa, { kid: "two" }), jwk(ec, { kid: "three", alg: "ES256" })],
   };
-  const auth = { jwks: set, algorithms: ["RS256", "ES256"] };
+  const auth = { jwks: set, algorithms: ["RS256", "ES256"] as const };
   const signed = (pair: KeyPair, header: object = {}): string =>
     forge({ alg: "RS256", ...header }, claimsWith(), rs256(pair));
 
@@ -181,7 +186,10 @@ describe("a fixed key set", () => {
     const others = (count: number) =>
       Array.from({ length: count }, (_, index) => jwk(secondRsa, { kid: `other-${index}` }));
     const last = jwk(rsa, { kid: "last" });
-    const withOthers = (count: number) => ({ jwks: { keys: [...others(count), last] }, algorithms: ["RS256"] });
+    const withOthers = (count: number) => ({
+      jwks: { keys: [...others(count), last] },
+      algorithms: ["RS256"] as const,
+    });
     expect(await accepts(withOthers(9), signed(rsa))).to.be.true;
     expect(await accepts(withOthers(10), signed(rsa))).to.be.false;
     expect(await accepts(withOthers(1000), signed(rsa, { kid: "last" }))).to.be.true;

@@ -93,10 +93,10 @@ const others: readonly AuthRow[] = [
     "auth.tokenFrom.origins",
     "",
   ],
-  ["an unknown name", { jwksUrl: "https://x.test" }, "auth.jwksUrl", "did you mean jwksUri?"],
+  ["an unknown name", { jwksUrl: "https://x.test" }, "auth.jwksUrl", "write jwksUri"],
   ["secrets for secret", { secrets: [testSecret] }, "auth.secrets", "did you mean secret?"],
   ["audiences for audience", { audiences: "x" }, "auth.audiences", "did you mean audience?"],
-  ["algorithm for algorithms", { algorithm: "HS256" }, "auth.algorithm", "did you mean algorithms?"],
+  ["algorithm for algorithms", { algorithm: "HS256" }, "auth.algorithm", "write algorithms"],
 ];
 
 const tables = { "source of keys": keySources, option: others };

@@ -176,7 +176,7 @@ describe("auth.subjectClaim", () => {
   });
 
   it("may differ between issuers", async () => {
-    const one = { secret: testSecret, algorithms: ["HS256"] };
+    const one = { secret: testSecret, algorithms: ["HS256"] as const };
     const gate = openGate({
       auth: {
         audience: testAuth.audience,
@@ -224,7 +224,7 @@ describe("auth.subjectClaim", () => {
         "auth.subjectClaim",
         'must begin with "sub" for tokens.issuer',
       );
-    const issuers = [{ issuer: a, secret: testSecret, algorithms: ["HS256"] }];
+    const issuers = [{ issuer: a, secret: testSecret, algorithms: ["HS256"] as const }];
     const gate = openGate({ tokens, auth: { audience: testAuth.audience, subjectClaim: "oid", issuers } });
     const { accessToken } = await gate.tokens.issue({ subject: "alice" });
     expect((await admit(gate, accessToken)).principal).to.equal("alice");
@@ -277,7 +277,7 @@ describe("auth.numericSubject", () => {
 });
 
 describe("gate.principal()", () => {
-  const one = { secret: testSecret, algorithms: ["HS256"], subjectClaim: ["sub", "client_id"] };
+  const one = { secret: testSecret, algorithms: ["HS256"] as const, subjectClaim: ["sub", "client_id"] };
   const several = {
     audience: testAuth.audience,
     issuers: [

@@ -4,6 +4,7 @@ import { rejectionOf } from "../../support/rejection.js";
 import { FakeIssuer, find, jwkOf, keySet, outcome, until } from "../support/issuer.js";
 import type { Answer } from "../support/issuer.js";
 import { rsa } from "../support/mint.js";
+import { watchTimers } from "../../support/timers.js";
 
 /** Bad days of an identity provider. */
 const outages: Readonly<Record<string, Answer>> = {
@@ -218,33 +219,17 @@ describe("the keys of an issuer", () => {
   });
 
   it("wait for the next refresh with one timer, however often they were fetched, and with none after close", async () => {
-    const armed = new Set<unknown>();
-    const { setTimeout: arm, clearTimeout: disarm } = globalThis;
-    globalThis.setTimeout = ((call: () => void, ms: number) => {
-      const timer = arm(() => {
-        armed.delete(timer);
-        call();
-      }, ms);
-      if (ms > 60_000) armed.add(timer);
-      return timer;
-    }) as typeof setTimeout;
-    globalThis.clearTimeout = ((timer: NodeJS.Timeout) => {
-      armed.delete(timer);
-      disarm(timer);
-    }) as typeof clearTimeout;
-    try {
-      const keys = issuer.open();
-      for (let round = 0; round < 20; round += 1) {
-        expect(await outcome(keys, "unknown")).to.equal("none");
-        issuer.clock += 30_001;
-      }
-      expect(issuer.server.requests.length).to.be.at.least(20);
-      expect(armed.size).to.equal(1);
-      keys.close();
-      expect(armed.size).to.equal(0);
-    } finally {
-      Object.assign(globalThis, { setTimeout: arm, clearTimeout: disarm });
+    const timers = watchTimers();
+    const armed = (): unknown[] => timers.filter((timer) => timer._idleTimeout > 60_000 && !timer._destroyed);
+    const keys = issuer.open();
+    for (let round = 0; round < 20; round += 1) {
+      expect(await outcome(keys, "unknown")).to.equal("none");
+      issuer.clock += 30_001;
     }
+    expect(issuer.server.requests.length).to.be.at.least(20);
+    expect(armed()).to.have.length(1);
+    keys.close();
+    expect(armed()).to.have.length(0);
   });
 
   it("verify no token after close, since the process does not learn any more of withdrawn keys", async () => {

@@ -103,7 +103,7 @@ describe("a token that names an issuer of its own choice", () => {
   it("is refused in lists of issuers too, beside one that is named", async () => {
     const issuer = await FakeIssuer.start();
     cleanUpInTest(() => issuer.close());
-    const named = { issuer: "https://id.test", secret: testSecret, algorithms: ["HS256"] };
+    const named = { issuer: "https://id.test", secret: testSecret, algorithms: ["HS256"] as const };
     const gate = openGate({ auth: { audience: false, issuers: [named, { issuer: () => true }] } });
     await refuse(gate, unsigned(`${issuer.server.url}/a`));
     expect(issuer.server.requests).to.deep.equal([]);
@@ -135,7 +135,7 @@ describe("keys of an issuer that the options do not name", () => {
     const keys = new RemoteKeys({
       location: { issuer: `https://tenant.test:${port}` },
       isNamed: false,
-      algorithms: ["RS256"],
+      algorithms: ["RS256"] as const,
       logger: { debug: () => undefined, warn: () => undefined },
       now: Date.now,
       resolve,

@@ -5,7 +5,8 @@ import fc from "fast-check";
 import type { Auth } from "../../../packages/core/src/auth/claims.js";
 import type { ClaimRules } from "../../../packages/core/src/auth/access-token.js";
 import { IssuerScope } from "../../../packages/core/src/auth/issuer-scope.js";
-import { IssuerVerifier, TokenCache, Verifier } from "../../../packages/core/src/auth/verifier.js";
+import { TokenCache } from "../../../packages/core/src/auth/token-cache.js";
+import { IssuerVerifier, Verifier } from "../../../packages/core/src/auth/verifier.js";
 import type { KeySource } from "../../../packages/core/src/auth/keys/key-source.js";
 import type { VerifiedToken } from "../../../packages/core/src/auth/verifier.js";
 import { claimsWith, forge, hs256 } from "../support/mint.js";
@@ -101,7 +102,7 @@ describe("a token that was verified before", () => {
     await verifier.verify(text);
     state.seconds = start + 300;
     for (let round = 0; round < 10; round += 1)
-      expect(verifier.verify(text)).to.deep.equal({ code: "token_untimely", cause: "the token is expired" });
+      expect(verifier.verify(text)).to.include({ code: "token_untimely", cause: "the token is expired" });
     expect(state.verified).to.equal(1);
     state.keysVersion = 1;
     expect(verifier.verify(text)).to.be.instanceOf(Promise);

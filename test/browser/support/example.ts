@@ -20,12 +20,16 @@ export interface StartOptions {
   readonly secret: string;
   /** @default a free one */
   readonly port?: number;
+  /** @default false */
+  readonly production?: boolean;
 }
 
 /** Starts an example that was built. */
 export async function startExample(name: string, { redis, secret, ...on }: StartOptions): Promise<RunningExample> {
   const port = on.port ?? (await findFreePort());
-  const env = { ...process.env, PORT: `${port}`, JWT_SECRET: secret, REDIS_URL: redis };
+  const kind = on.production === true ? { NODE_ENV: "production" } : {};
+  // The machine also runs the browser.
+  const env = { ...process.env, ...kind, DEADLINE_MS: "2000", PORT: `${port}`, JWT_SECRET: secret, REDIS_URL: redis };
   const child = spawn(process.execPath, [`examples/${name}/dist/main.js`], { cwd: root, env, stdio: "pipe" });
   const closed = once(child, "close");
   let output = "";

@@ -11,6 +11,7 @@ import { isRejected, rejectionOf } from "../../support/rejection.js";
 import { until } from "../../support/until.js";
 import { FakeCacheStore, openProcess } from "../support/cache-process.js";
 import type { FakeProcess } from "../support/cache-process.js";
+import { withoutGate } from "../../support/without-gate.js";
 
 interface Told {
   readonly outcome: string;
@@ -19,7 +20,7 @@ interface Told {
 
 describe("an invalidation that the store missed", () => {
   const told: Told[] = [];
-  const note = (message: unknown): void => void told.push(message as Told);
+  const note = (message: unknown): void => void told.push(withoutGate(message) as Told);
   const open: FakeProcess[] = [];
   beforeEach(() => subscribe(events.cacheInvalidation.name, note));
   afterEach(async () => {

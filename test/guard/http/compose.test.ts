@@ -45,7 +45,8 @@ withNodeAdapter(describeOnEveryGate)("the gate", (start) => {
       unsubscribe("portcullis:denied", listen);
     }
     const denial = { code: "token_invalid", status: 401, cause: "ERR_JWT_EXPIRED" };
-    expect(heard).to.deep.equal([denial, denial]);
+    expect(heard).to.have.length(2);
+    for (const message of heard) expect(message).to.include(denial);
   });
 
   it("keeps apart users and tokens of several issuers that have the same names", async () => {

@@ -72,7 +72,7 @@ for (const adapter of allAdapters) {
 
     it("counts by the address of the socket; with a trusted proxy, by the address that the proxy reports", async () => {
       const limits = [{ name: "ip", per: "ip", limit: 2, window: "1m" }] as const;
-      const direct = await start({ auth: undefined, limits });
+      const direct = await start({ auth: undefined, limits, logger: silentLogger });
       const statuses: number[] = [];
       for (const from of ["203.0.113.1", "203.0.113.2", "203.0.113.3"]) {
         statuses.push((await send(`${direct.url}/me`, { from })).status);

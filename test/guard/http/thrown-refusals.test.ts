@@ -47,7 +47,8 @@ describeOnEveryFramework("an error handler of the application", (start) => {
     expect((await send(`${app.url}/me`, { token })).status).to.equal(200);
     const { status, json } = await send(`${app.url}/me`, { token });
     const { isDenial, code, cause, quotas, shown } = json as Seen;
-    expect([status, isDenial, code, cause]).to.deep.equal([499, true, "quota_exceeded", "a rate limit is exhausted"]);
+    expect([status, isDenial, code]).to.deep.equal([499, true, "quota_exceeded"]);
+    expect(cause).to.match(/^a rate limit is exhausted: policy user, limit 1 in 3600 s, of user ~\S+, retry in \d+ s$/);
     const states = quotas.map(({ policy, limit, remaining, exceeded }) => [policy, limit, remaining, exceeded]);
     expect(states.at(-1)).to.deep.equal(["user", 1, 0, true]);
     expect(states.map(([policy]) => policy)).to.deep.equal(["ip", "user"]);
@@ -69,7 +70,8 @@ describeOnEveryFramework("an error handler of the application", (start) => {
     const { url } = await start({ limits }, { use: throwing });
     const { json } = await send(`${url}/me`, { token: await signToken({ exp: 1 }) });
     const { code, cause, quotas, shown, keys } = json as Seen;
-    expect([code, cause, quotas]).to.deep.equal(["token_invalid", "ERR_JWT_EXPIRED", []]);
+    expect([code, quotas]).to.deep.equal(["token_invalid", []]);
+    expect(cause).to.match(/^ERR_JWT_EXPIRED: claim exp, expected a time in the future, found \d+ s ago$/);
     expect(shown).to.equal(undefined);
     expect(keys).not.to.include("cause");
   });

@@ -110,7 +110,13 @@ describe("the examination of a gate's environment", function () {
     for (const options of unnamed) {
       for (const use of uses) {
         const said: object[] = [];
-        const logger = { debug: () => undefined, warn: (fields: object) => void said.push(fields) };
+        const logger = {
+          debug: () => undefined,
+          // Many gates are open here at once.
+          warn(fields: { code?: string }) {
+            if (fields.code !== "gate_in_handler") said.push(fields);
+          },
+        };
         const gate = openGate({ ...options, logger });
         expect(await codesOf(gate)).to.deep.equal([]);
         for (let round = 0; round < 3; round += 1) await use(gate);
@@ -213,14 +219,16 @@ describe("the examination of a gate's environment", function () {
       { code: "eviction_policy", severity: "warning" },
       { code: "persistence_off", severity: "warning" },
     ]);
-    for (const { message } of said) expect(message).to.match(/\(see https:.*\/docs\/operations\.md#[a-z_]+\)$/);
+    for (const { message } of said)
+      expect(message).to.match(/\(see @portcullis\/core\/docs\/operations\.md#[a-z_]+\)$/);
   });
 
   it("has a heading for every finding in docs/operations.md", () => {
     const source = readDocument("packages/core/src/store/ports/health.ts");
     const codes = Array.from(source.matchAll(/^ {2}\| "(\w+)"/gm), ([, code]) => code as Finding["code"]);
     expect(codes).to.have.length.greaterThan(10);
-    const headings = Array.from(readDocument("docs/operations.md").matchAll(/^### (\w+)$/gm), ([, code]) => code);
+    const [examination = ""] = /^## Examination$.*?(?=^## )/ms.exec(readDocument("docs/operations.md")) ?? [];
+    const headings = Array.from(examination.matchAll(/^### (\w+)$/gm), ([, code]) => code);
     expect(headings).to.have.members(codes);
   });
 });

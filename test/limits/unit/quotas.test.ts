@@ -224,6 +224,89 @@ for (const where of ["memory", "redis"] as const) {
       expect(await visit(gate)).to.equal(200);
     });
 
+    it("tells limit, remaining and blocked also where functions decide, by facts that it is given", async () => {
+      const gate = open(
+        [
+          { name: "plan", per: "user", limit: (_raw, { auth }) => (auth?.claims.paid === true ? 9 : 3), window: "1m" },
+          {
+            ...{ name: "bucket", per: "user", algorithm: "token-bucket", window: () => "1m" },
+            ...{ limit: (raw) => ((raw as unknown) === undefined ? 4 : 8), burst: () => 6 },
+          },
+        ],
+        { auth: testAuth },
+      );
+      const token = await signToken({ sub: "alice", paid: true });
+      const exchange = fakeExchange({ headers: { authorization: `Bearer ${token}` } });
+      await gate.guard().check(exchange);
+      const { facts } = exchange.state;
+      const plan = await gate.quotas.peek("plan", "alice", { facts });
+      expect(plan).to.include({ limit: 9, remaining: 8, consumed: 1, windowSeconds: 60, blocked: false });
+      expect(await gate.quotas.peek("plan", "alice", {})).to.include({ limit: 3, remaining: 2 });
+      const bucket = await gate.quotas.peek("bucket", "alice", { facts });
+      expect(bucket).to.include({ limit: 4, remaining: 5, windowSeconds: 60 });
+      expect(await gate.quotas.peek("bucket", "alice", { request: 1 })).to.include({ limit: 8 });
+      await gate.quotas.block("plan", "alice", { for: "1h" });
+      expect(await gate.quotas.peek("plan", "alice", { facts })).to.include({ limit: 9, remaining: 0, blocked: true });
+      await gate.quotas.setOverride("plan", "alice", { limit: 20 });
+      expect(await gate.quotas.peek("plan", "alice", { facts })).to.include({ limit: 20 });
+      expect(await rejectionOf(gate.quotas.peek("plan", "alice", { fact: 1 } as never))).to.be.instanceOf(TypeError);
+    });
+
+    it("lists overrides and blocks in force, in parts, each as a key that it accepts", async () => {
+      const gate = open([perAddress, { name: "two", per: ["ip"], limit: 5, window: "1m" }]);
+      const { quotas } = gate;
+      expect(await quotas.overrides()).to.deep.equal({ items: [], next: undefined });
+      await quotas.setOverride("ip", { limit: 9 });
+      for (let index = 1; index <= 4; index += 1)
+        await quotas.setOverride("ip", `203.0.113.${index}`, { limit: index, window: "2m", for: "1h" });
+      await quotas.setOverride("two", { window: "2m" });
+      await quotas.block("ip", address, { for: "10m" });
+      await quotas.block("two", address, { for: "10m" });
+      await quotas.block("ip", "203.0.113.9", { for: "1ms" });
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      const seen: (readonly [string, number | undefined])[] = [];
+      let cursor: string | undefined;
+      let parts = 0;
+      do {
+        const { items, next } = await quotas.overrides({ limit: 2, cursor });
+        for (const { policy, limit, partition } of items) {
+          seen.push([policy, limit]);
+          if (partition !== undefined) expect((await quotas.peek(policy, { partition })).limit).to.equal(limit);
+        }
+        cursor = next;
+        parts += 1;
+      } while (cursor !== undefined);
+      expect(parts).to.equal(3);
+      const wanted = [
+        ["ip", 9],
+        ["ip", 1],
+        ["ip", 2],
+        ["ip", 3],
+        ["ip", 4],
+        ["two", undefined],
+      ];
+      expect(seen).to.have.deep.members(wanted);
+      expect((await quotas.overrides({ policy: "two" })).items).to.deep.equal([
+        {
+          policy: "two",
+          partition: undefined,
+          key: undefined,
+          limit: undefined,
+          windowSeconds: 120,
+          remainingSeconds: undefined,
+        },
+      ]);
+      const { items: blocks } = await quotas.blocks();
+      expect(blocks.map(({ policy }) => policy)).to.deep.equal(["ip", "two"]);
+      expect(blocks[0]?.remainingSeconds).to.be.within(590, 600);
+      expect(await visit(gate)).to.equal(429);
+      await quotas.unblock("ip", { partition: blocks[0]!.partition });
+      await quotas.unblock("two", { partition: blocks[1]!.partition });
+      expect(await visit(gate)).to.equal(200);
+      for (const wrong of [{ cursor: "x" }, { cursor: 7 }, { limit: 0 }, { policy: "nope" }, { offset: 1 }])
+        expect(await rejectionOf(quotas.overrides(wrong as never)), JSON.stringify(wrong)).to.be.instanceOf(Error);
+    });
+
     it("refuses to peek where only a request can tell", async () => {
       const gate = open([{ name: "plan", per: "ip", limit: () => 5, window: "1m", algorithm: "token-bucket" }]);
       const failure: unknown = await rejectionOf(gate.quotas.peek("plan", address));

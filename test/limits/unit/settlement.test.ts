@@ -6,6 +6,7 @@ import { Settlement } from "../../../packages/core/src/limits/settlement.js";
 import type { Adjustment, Consumption, UsageCorrections } from "../../../packages/core/src/store/ports/decisions.js";
 import { until } from "../../support/until.js";
 import { ruledCharge } from "../support/clocked-stores.js";
+import { watchTimers } from "../../support/timers.js";
 
 interface Followed {
   /** The response is over and the handler has ended. */
@@ -193,29 +194,22 @@ describe("the settlement of a request", () => {
   });
 
   it("renews the shortest slots in good time, whenever they were taken", () => {
-    const { setInterval: real } = globalThis;
-    let [tick, everyMs]: [() => void, number] = [() => undefined, 0];
-    const fake = (act: () => void, ms: number): NodeJS.Timeout => {
-      [tick, everyMs] = [act, ms];
-      return real(() => undefined, 60_000);
-    };
-    globalThis.setInterval = fake as typeof setInterval;
-    try {
-      const { settlement, follow, renewed, move } = open();
-      follow({ algorithm: "concurrency", window: "1s" }, { slot: "first", windowSeconds: 1 });
-      for (let later = 0; later < everyMs; later += 10) {
-        move(10);
-        follow({ algorithm: "concurrency", window: "1s" }, { slot: `${later}`, windowSeconds: 1 });
-      }
-      const ticks = Math.floor(750 / everyMs);
-      for (let count = 0; count < ticks; count += 1) {
-        tick();
-        move(everyMs);
-      }
-      expect(new Set(renewed.map(({ slot }) => slot))).to.have.property("size", everyMs / 10 + 1);
-      settlement.close();
-    } finally {
-      globalThis.setInterval = real;
+    const timers = watchTimers();
+    const { settlement, follow, renewed, move } = open();
+    follow({ algorithm: "concurrency", window: "1s" }, { slot: "first", windowSeconds: 1 });
+    const [timer] = timers;
+    if (timer === undefined) throw new Error("there is no timer");
+    const everyMs = timer._idleTimeout;
+    for (let later = 0; later < everyMs; later += 10) {
+      move(10);
+      follow({ algorithm: "concurrency", window: "1s" }, { slot: `${later}`, windowSeconds: 1 });
     }
+    const ticks = Math.floor(750 / everyMs);
+    for (let count = 0; count < ticks; count += 1) {
+      timer._onTimeout();
+      move(everyMs);
+    }
+    expect(new Set(renewed.map(({ slot }) => slot))).to.have.property("size", everyMs / 10 + 1);
+    settlement.close();
   });
 });

@@ -1,25 +1,7 @@
 import { expect } from "chai";
 import { Heartbeats } from "../../../packages/core/src/realtime/heartbeats.js";
-import { cleanUp } from "../../support/clean-up.js";
+import { watchTimers } from "../../support/timers.js";
 import { until } from "../../support/until.js";
-
-/** The timers that are set and cleared until the test ends. */
-function watchTimers(): { set: number; cleared: number } {
-  const { setInterval, clearInterval } = globalThis;
-  const counts = { set: 0, cleared: 0 };
-  cleanUp(() => Object.assign(globalThis, { setInterval, clearInterval }));
-  Object.assign(globalThis, {
-    setInterval: (...given: Parameters<typeof setInterval>) => {
-      counts.set += 1;
-      return setInterval(...given);
-    },
-    clearInterval: (timer: NodeJS.Timeout) => {
-      counts.cleared += 1;
-      clearInterval(timer);
-    },
-  });
-  return counts;
-}
 
 describe("heartbeats", () => {
   it("reach every member once in a period, and not all at once", async () => {
@@ -38,15 +20,15 @@ describe("heartbeats", () => {
   });
 
   it("have one timer however many members there are, and none without members", () => {
-    const counts = watchTimers();
+    const timers = watchTimers();
     const beats = new Heartbeats(60_000);
     const members = Array.from({ length: 100 }, () => ({ beat: () => undefined }));
-    expect(counts.set).to.equal(0);
+    expect(timers).to.have.length(0);
     for (const member of members) beats.add(member);
-    expect(counts).to.deep.equal({ set: 1, cleared: 0 });
+    expect(timers.map((timer) => timer._destroyed)).to.deep.equal([false]);
     for (const member of members) beats.delete(member);
     for (const member of members) beats.delete(member);
-    expect(counts).to.deep.equal({ set: 1, cleared: 1 });
+    expect(timers.map((timer) => timer._destroyed)).to.deep.equal([true]);
   });
 
   it("go on when a beat ends its member", async () => {

@@ -23,6 +23,7 @@ const stores = [
 interface Made {
   readonly body: string;
   readonly location?: string | undefined;
+  readonly etag?: string | undefined;
 }
 
 type Handle = (message: IncomingMessage) => Made;
@@ -41,8 +42,9 @@ const buildKoa =
     app.silent = true;
     app.use(gate.cacheResponse({ ttl: "1m" }));
     app.use((ctx) => {
-      const { body, location } = handle(ctx.req);
+      const { body, location, etag } = handle(ctx.req);
       if (location !== undefined) ctx.set("Location", location);
+      if (etag !== undefined) ctx.set("ETag", etag);
       ctx.body = body;
     });
     const answer = app.callback();
@@ -60,8 +62,9 @@ const buildExpress: Build = (handle, redis) => {
   return {
     listener: (req, res) =>
       cache(req, res, () => {
-        const { body, location } = handle(req);
+        const { body, location, etag } = handle(req);
         if (location !== undefined) res.setHeader("Location", location);
+        if (etag !== undefined) res.setHeader("ETag", etag);
         res.end(body);
       }),
     close: async () => gate.close(),
@@ -88,9 +91,11 @@ interface Asked {
 for (const { name, build } of frameworks) {
   for (const { store, redis } of stores) {
     describe(`the response cache over HTTP/2 on ${name} ${store}`, () => {
-      async function start(handle: Handle) {
+      /** Errors of streams go to `failures`. */
+      async function start(handle: Handle, failures: unknown[] = []) {
         const { listener, close } = build(handle, redis());
         const server = createServer(listener as never);
+        server.on("stream", (stream) => stream.on("error", (error) => failures.push(error)));
         await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
         const session = connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
         session.on("error", () => undefined);
@@ -137,6 +142,22 @@ for (const { name, build } of frameworks) {
           expect(kept.text).to.equal(text);
           expect(kept.cacheStatus).to.include("hit");
         }
+      });
+
+      it("ends an answer without a body with its head, and no stream reports an error", async () => {
+        const failures: unknown[] = [];
+        const ask = await start(() => ({ body: "x", etag: '"1"' }), failures);
+        const about = { "if-none-match": '"1"' };
+        expect((await ask("shop.example", "/", { headers: about })).status).to.equal(304);
+        const known = await ask("shop.example", "/", { headers: about });
+        expect([known.status, known.text]).to.deep.equal([304, ""]);
+        expect(known.cacheStatus).to.include("hit");
+        const head = await ask("shop.example", "/", { headers: { ":method": "HEAD" } });
+        expect([head.status, head.text]).to.deep.equal([200, ""]);
+        expect(head.cacheStatus).to.include("hit");
+        // An error would have been reported before the next answer.
+        expect((await ask("shop.example", "/")).text).to.equal("x");
+        expect(failures).to.deep.equal([]);
       });
 
       it("passes by with a body, which no length announces", async () => {

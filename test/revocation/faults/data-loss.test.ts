@@ -10,6 +10,7 @@ import { cleanUp } from "../../support/clean-up.js";
 import { send } from "../../support/http.js";
 import { silentLogger } from "../../support/logger.js";
 import { operate } from "../../support/redis.js";
+import { withoutGate } from "../../support/without-gate.js";
 
 for (const [index, adapter] of adapters.entries()) {
   describe(`when Redis forgets, the gate on ${adapter.name}`, function () {
@@ -63,7 +64,7 @@ for (const [index, adapter] of adapters.entries()) {
         cleanUp(() => unsubscribe(events.dataLost.name, note));
         await operator.flushall();
         await until(() => lossesOf(app) === 1);
-        expect(heard).to.deep.equal([{}]);
+        expect(heard.map(withoutGate)).to.deep.equal([{}]);
         await until(async () => (await send(`${app.url}/me`, { token: revoked })).status === 401);
         await until(async () => (await send(`${app.url}/me`, { token: cut })).status === 401);
         expect(Number(await operator.get("auth:cutoff:mallory"))).to.equal(cutoff);

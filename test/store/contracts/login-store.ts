@@ -91,6 +91,53 @@ export function describeLoginStore(name: string, open: () => Promise<LoginStore>
     };
     const times = <T>(count: number, value: T): T[] => Array<T>(count).fill(value);
 
+    describe("its counts", () => {
+      const read = (account: string, ip: string): ReturnType<LoginStore["read"]> => {
+        const { accountAndIp, resetKey, account: all, address } = ask(account, ip);
+        if (all === undefined) throw new Error("no account");
+        const { keys: counters, windowMs, intervalKey, knownKey } = all;
+        const pair = { pairKey: accountAndIp.key, knownKey };
+        return store.read({ addressKey: address.key, account: { counters, windowMs, intervalKey, resetKey, pair } });
+      };
+
+      it("are those of the attempts, and reading them counts nothing", async () => {
+        const none = { attempts: 0, leftMs: 0 };
+        const fresh = { address: none, account: { ...none, pacedMs: 0 }, pair: { ...none, known: false } };
+        expect(await read("alice", "192.0.2.1")).to.deep.equal(fresh);
+        await attempt(ask("alice", "192.0.2.1"));
+        await attempt(ask("alice", "192.0.2.1"));
+        await attempt(ask("alice", "192.0.2.2"));
+        for (let round = 0; round < 2; round += 1) {
+          const { address, account, pair } = await read("alice", "192.0.2.1");
+          expect([address?.attempts, account?.attempts, pair?.attempts]).to.deep.equal([2, 3, 2]);
+          expect(address?.leftMs).to.be.within(890_000, 900_000);
+          expect(account?.leftMs).to.be.within(3_590_000, 3_600_000);
+          expect(pair?.leftMs).to.be.within(50_000, 60_000);
+        }
+        expect(await read("bob", "192.0.2.9")).to.deep.equal(fresh);
+        expect(await store.read({})).to.deep.equal({ address: undefined, account: undefined, pair: undefined });
+      });
+
+      it("tell of blocks, of the pace, of known addresses and of resets", async () => {
+        for (let index = 0; index < 5; index += 1) await attempt(ask("alice", "192.0.2.1", { account: 3 }));
+        const { account, pair } = await read("alice", "192.0.2.1");
+        expect(pair?.attempts).to.be.at.least(3);
+        expect(account?.pacedMs).to.be.within(1, 10_000);
+        const { account: all, resetKey, address } = ask("alice", "192.0.2.1");
+        const reset = {
+          counters: all?.keys ?? [],
+          intervalKey: all?.intervalKey ?? "",
+          resetKey,
+          memoryMs: 86_400_000,
+        };
+        await store.reset({ addressKey: address.key, account: reset });
+        const after = await read("alice", "192.0.2.1");
+        expect([after.address?.attempts, after.account?.attempts, after.pair?.attempts]).to.deep.equal([0, 0, 0]);
+        await attempt(ask("alice", "192.0.2.3"), "succeeded");
+        expect((await read("alice", "192.0.2.3")).pair).to.deep.equal({ attempts: 0, leftMs: 0, known: true });
+      });
+    });
+
     it("admits exactly the limit of 100 attempts at once", async () => {
       const answers = await Promise.all(
         Array.from({ length: 100 }, () => charge(ask("alice", "192.0.2.1", { ip: 200 }))),

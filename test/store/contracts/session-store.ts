@@ -6,6 +6,7 @@ import { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { RevocationStore } from "../../../packages/core/src/store/ports/revocation.js";
 import type {
   Creation,
+  LivePosition,
   Rotated,
   Rotation,
   SessionRecord,
@@ -386,6 +387,102 @@ export function describeSessionStore(
         await store.trackGroup(group, tokens, { id: "s1", principal: "al ice" }, record.idleEndsAt);
         await store.trackGroup(group, tokens, { id: "old", principal: "bob" }, nowMs - 1);
         expect(await store.endGroup(group)).to.deep.equal([{ id: "s1", principal: "al ice" }]);
+      });
+    });
+
+    describe("the live sessions", () => {
+      const issuer = "0".repeat(32);
+      const live = (): string[] => keys.liveSessions(issuer);
+      const keysOf = (name: string): SubjectKeys => keys.sessionsOf(name);
+
+      async function createFor(name: string, id: string, idleEndsAt: number): Promise<void> {
+        const creation = { ...creationOf(id), record: recordOf({ idleEndsAt, endsAt: idleEndsAt }) };
+        expect(await store.create(keysOf(name), creation), name).to.include({ outcome: "created" });
+      }
+
+      /** All parts of the list, and the number of its parts. */
+      async function listAll(count: number): Promise<{ subjects: [name: string, sessions: number][]; parts: number }> {
+        const subjects: [string, number][] = [];
+        let position: LivePosition | undefined;
+        for (let parts = 1; parts < 200; parts += 1) {
+          const found = await store.subjects(live(), position, count, keysOf);
+          subjects.push(...found.subjects.map(({ name, sessions }): [string, number] => [name, sessions]));
+          if (found.next === undefined) return { subjects, parts };
+          position = found.next;
+        }
+        throw new Error("the list does not end");
+      }
+
+      it("are counted from their beginning to their end, of all subjects", async () => {
+        expect(await store.count(live())).to.equal(0);
+        await create("s1");
+        await create("s2");
+        await createFor("bob@example.com", "s3", nowMs + day);
+        await createFor("carol", "over", nowMs - 1);
+        expect(await store.count(live())).to.equal(3);
+        await rotate("s1", "r0");
+        expect(await store.count(live())).to.equal(3);
+        await store.end(alice, { kind: "only", id: "s1" });
+        expect(await store.count(live())).to.equal(2);
+        await create("s4", {}, { maxSessions: 1, onLimit: "evictOldest" });
+        expect(await store.count(live())).to.equal(2);
+        expect(await rotate("s4", "r0")).to.include({ outcome: "rotated" });
+        expect(await rotate("s4", "r0", { repeatMs: -1 })).to.include({ outcome: "reused" });
+        expect(await store.count(live())).to.equal(1);
+        await store.end(keysOf("bob@example.com"), { kind: "all", endedAt: 1 });
+        expect(await store.count(live())).to.equal(0);
+        expect(await store.count(keys.liveSessions("f".repeat(32)))).to.equal(0);
+      });
+
+      it("list each subject once, with the number of its sessions, whatever the length of the parts", async () => {
+        const names = ["a b", "bob@example.com", "\u{1f600}", "dave", "{e}"];
+        for (const [index, name] of names.entries())
+          for (let session = 0; session <= index; session += 1)
+            await createFor(name, `s${index}-${session}`, nowMs + day + (session % 2));
+        await createFor("over", "over", nowMs - 1);
+        const wanted = names.map((name, index): [string, number] => [name, index + 1]);
+        for (const count of [1, 2, 1000]) {
+          const { subjects, parts } = await listAll(count);
+          expect(subjects, `parts of ${count}`).to.have.deep.members(wanted);
+          expect(parts).to.be.at.most(1 + Math.ceil(15 / count));
+        }
+        await store.end(keysOf("dave"), { kind: "all", endedAt: 1 });
+        expect((await listAll(3)).subjects.map(([name]) => name)).to.have.members(
+          names.filter((one) => one !== "dave"),
+        );
+      });
+
+      it("do not miss a subject whose session is refreshed during the list", async () => {
+        await create("s1", { idleEndsAt: nowMs + 1000_000 });
+        await create("s2", { idleEndsAt: nowMs + 2000_000 });
+        const first = await store.subjects(live(), undefined, 1, keysOf);
+        expect(first.subjects).to.deep.equal([]);
+        await rotate("s1", "r0");
+        const rest = await store.subjects(live(), first.next, 10, keysOf);
+        expect(rest.subjects).to.deep.equal([{ name: "alice", sessions: 2 }]);
+      });
+
+      it("do not miss a subject where sessions that end at the same time are ended during the list", async () => {
+        const names = Array.from({ length: 150 }, (_, index) => `user-${index}`);
+        const endsAt = nowMs + day;
+        await Promise.all(names.map((name) => createFor(name, `s-${name}`, endsAt)));
+        const listed = new Set<string>();
+        let position: LivePosition | undefined;
+        do {
+          const { subjects, next } = await store.subjects(live(), position, 3, keysOf);
+          for (const { name } of subjects) listed.add(name);
+          for (const { name } of subjects.slice(1)) await store.end(keysOf(name), { kind: "only", id: `s-${name}` });
+          position = next;
+        } while (position !== undefined);
+        expect([...listed]).to.have.members(names);
+      });
+
+      it("tell the record of one of them, and of none that has ended", async () => {
+        const { record } = await create("s1");
+        await create("over", { idleEndsAt: nowMs - 1 });
+        expect(await store.find(alice, "s1")).to.deep.equal(record);
+        for (const id of ["over", "never"]) expect(await store.find(alice, id), id).to.equal(undefined);
+        expect(await store.find(keysOf("bob"), "s1")).to.equal(undefined);
       });
     });
 

@@ -137,7 +137,6 @@ describe("the deadline", () => {
       deadlineMs: 50,
       maxBatch: 64,
       maxInFlight: 2,
-      ready: () => true,
       async send(items) {
         const reply = once(worker, "message") as Promise<[number[]]>;
         worker.postMessage(items);

@@ -29,7 +29,14 @@ export function openBatcher({
     deadlineMs,
     maxBatch,
     maxInFlight: 2,
-    ready: () => state.ready,
+    wait: {
+      get ms() {
+        return state.ready ? 0 : deadlineMs;
+      },
+      get isOver() {
+        return state.ready;
+      },
+    },
     send(items) {
       state.underWay += 1;
       state.mostUnderWay = Math.max(state.mostUnderWay, state.underWay);

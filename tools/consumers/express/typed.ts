@@ -4,6 +4,8 @@ import { DenialError, events, portcullis } from "@portcullis/express";
 import type { Auth, ExpressGate, ExpressOptions, Health, Quota, RequestCache } from "@portcullis/express";
 import express from "express";
 import type { NextFunction, Request, RequestHandler, Response } from "express";
+import { instrument } from "@portcullis/express/opentelemetry";
+import { createTokenFactory } from "@portcullis/express/testing";
 import { exactly } from "../exactly.js";
 
 declare module "@portcullis/express" {
@@ -29,6 +31,8 @@ const options: ExpressOptions = {
 const gate = exactly<ExpressGate>()(portcullis(options));
 exactly<RequestHandler>()(gate.guard({ checks: [gate.authenticate(), gate.requireScopes("read")] }));
 exactly<Health>()(gate.health());
+exactly<() => void>()(instrument(gate));
+exactly<Promise<string>>()(createTokenFactory({ audience: "consumer" }).sign({ sub: "alice" }));
 exactly<boolean>()(events.denied.hasSubscribers);
 
 const app = express();

@@ -4,6 +4,8 @@ import { DenialError, events, portcullis } from "@portcullis/koa";
 import type { Auth, Health, KoaGate, KoaOptions, Quota, RequestCache } from "@portcullis/koa";
 import Koa from "koa";
 import type { Context, Middleware } from "koa";
+import { instrument } from "@portcullis/koa/opentelemetry";
+import { createTokenFactory } from "@portcullis/koa/testing";
 import { exactly } from "../exactly.js";
 
 declare module "@portcullis/koa" {
@@ -29,6 +31,8 @@ const options: KoaOptions = {
 const gate = exactly<KoaGate>()(portcullis(options));
 exactly<Middleware>()(gate.guard({ checks: [gate.authenticate(), gate.requireScopes("read")] }));
 exactly<Health>()(gate.health());
+exactly<() => void>()(instrument(gate));
+exactly<Promise<string>>()(createTokenFactory({ audience: "consumer" }).sign({ sub: "alice" }));
 exactly<boolean>()(events.denied.hasSubscribers);
 
 const app = new Koa();

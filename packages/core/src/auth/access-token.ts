@@ -1,7 +1,11 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
+import type { DenialDetail } from "../http/denial-detail.js";
+import { kindFound, quoted, textFound } from "../http/denial-detail.js";
 import type { SubjectRules } from "./claims.js";
 import { isTime, refusalOfNames } from "./claims.js";
 import { logoutEvent } from "./logout-token.js";
+import type { TokenRefusal } from "./token-refusal.js";
+import { refuseClaim, refuseTime, refuseToken } from "./token-refusal.js";
 
 /** Rules for access tokens beyond the checks of jose. */
 export interface ClaimRules extends SubjectRules {
@@ -34,80 +38,128 @@ const onlyBearer: ConfirmationRules = { dpop: "off", certificate: false };
 
 /**
  * Checks header and claims of a token after jose checked signature, `iss`, `aud`, `exp` and `nbf`. Does not depend on the time.
- * Returns the cause of a refusal, a fixed phrase for logs; undefined for none.
+ * Returns a refusal, whose cause is a fixed phrase for logs; undefined for none.
  */
 export function refusalOfClaims(
   header: Readonly<JWTHeaderParameters>,
   claims: JWTPayload,
   rules: ClaimRules,
-): string | undefined {
+): TokenRefusal | undefined {
   const { exp = 0, iat, jti, cnf } = claims;
   const unnamed = refusalOfNames(claims, rules);
   if (unnamed !== undefined) return unnamed;
-  if (iat !== undefined && !isTime(iat)) return "iat is not a time";
-  if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return lifetimeCause;
-  if (jti === undefined && rules.requireJti) return "jti is missing, which auth.requireJti requires";
-  if (rules.strict === true && !isStrict(header, claims))
-    return "the token does not follow RFC 9068, which auth.strict requires";
-  if (!isAccessTokenType(header.typ)) return "typ is not the type of an access token";
-  if (header.b64 !== undefined) return "the header has the parameter b64, which tokens must not have";
-  if (declaresOtherUse(claims) || declaresOtherUse(header)) return "the token declares another use than access token";
+  if (iat !== undefined && !isTime(iat)) return refuseClaim("iat is not a time", "iat", iat, "a number of seconds");
+  if (iat !== undefined && exp - iat > rules.maxLifetimeSeconds) return refuseLifetime(exp - iat, "iat", rules);
+  if (jti === undefined && rules.requireJti)
+    return refuseClaim("jti is missing, which auth.requireJti requires", "jti", jti, "text");
+  const unlike = rules.strict === true ? findNotStrict(header, claims) : undefined;
+  if (unlike !== undefined)
+    return refuseToken("the token does not follow RFC 9068, which auth.strict requires", () => unlike);
+  if (!isAccessTokenType(header.typ))
+    return refuseToken("typ is not the type of an access token", () => describeType(header.typ));
+  if (header.b64 !== undefined)
+    return refuseToken("the header has the parameter b64, which tokens must not have", () => ({ header: "b64" }));
+  const declared = findOtherUse(claims) ?? findOtherUse(header);
+  if (declared !== undefined)
+    return refuseToken("the token declares another use than access token", () => ({
+      [declared.holder === header ? "header" : "claim"]: quoted(declared.name).slice(1, -1),
+      found: quoted(declared.word),
+    }));
   // Logout tokens may lack typ.
   if (isObject(claims.events) && Object.hasOwn(claims.events, logoutEvent))
-    return "the token is a logout token, not an access token";
+    return refuseToken("the token is a logout token, not an access token", () => ({ claim: "events" }));
   return refusalOfConfirmation(cnf, rules.confirmation ?? onlyBearer);
 }
 
-/** Checks the times of a new token. Returns the cause of a refusal. */
-export function refusalOfFirstTime(claims: JWTPayload, rules: ClaimRules, nowSeconds: number): string | undefined {
-  const { exp = 0, iat } = claims;
-  if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds) return "iat is in the future";
-  const untimely = refusalOfTime(claims, rules, nowSeconds);
-  if (untimely !== undefined) return untimely;
-  return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds ? lifetimeCause : undefined;
+function describeType(typ: unknown): { header: string; expected: string; found: string } {
+  return { header: "typ", expected: '"at+jwt" or "JWT"', found: textFound(typ) };
 }
 
-const lifetimeCause = "the lifetime of the token exceeds auth.maxLifetime";
+/** Checks the times of a new token. Returns a refusal by the clock of this process. */
+export function refusalOfFirstTime(
+  claims: JWTPayload,
+  rules: ClaimRules,
+  nowSeconds: number,
+): TokenRefusal | undefined {
+  const { exp = 0, iat } = claims;
+  if (iat !== undefined && iat > nowSeconds + rules.toleranceSeconds)
+    return refuseTime("iat is in the future", "iat", claims, toleratedFuture(rules), nowSeconds);
+  const untimely = refusalOfTime(claims, rules, nowSeconds);
+  if (untimely !== undefined) return untimely;
+  return iat === undefined && exp - nowSeconds > rules.maxLifetimeSeconds
+    ? { ...refuseLifetime(exp - nowSeconds, "now", rules), code: "token_untimely" }
+    : undefined;
+}
+
+function toleratedFuture({ toleranceSeconds }: ClaimRules): string {
+  return `at most ${toleranceSeconds} s in the future, by auth.clockTolerance`;
+}
+
+function refuseLifetime(seconds: number, since: "iat" | "now", { maxLifetimeSeconds }: ClaimRules): TokenRefusal {
+  return refuseToken("the lifetime of the token exceeds auth.maxLifetime", () => ({
+    claim: "exp",
+    expected: `at most ${maxLifetimeSeconds} s after ${since}`,
+    found: `${Math.round(seconds)} s after ${since}`,
+  }));
+}
 
 /**
  * Checks `cnf`. A token bound by a method that the gate cannot verify would be a Bearer token to a thief. So every known method
  * must be enabled, and at least one known method must be present; unknown members beside it are ignored (RFC 7800 3.1).
  */
-function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): string | undefined {
+function refusalOfConfirmation(cnf: unknown, rules: ConfirmationRules): TokenRefusal | undefined {
   if (cnf === undefined) return refusalOfUnbound(undefined, undefined, rules);
-  if (!isObject(cnf)) return "cnf is not an object";
+  if (!isObject(cnf)) return refuseClaim("cnf is not an object", "cnf", cnf, "an object");
   const { jkt, "x5t#S256": certificate } = cnf as { readonly jkt?: unknown; readonly "x5t#S256"?: unknown };
   const asked = [
     ...(isAbsent(jkt) ? [] : [rules.dpop !== "off" && isThumbprint(jkt)]),
     ...(isAbsent(certificate) ? [] : [rules.certificate && isThumbprint(certificate)]),
   ];
   if (asked.length === 0 || asked.includes(false))
-    return "cnf demands a proof that neither auth.dpop nor auth.certificateBound allows";
+    return refuseToken("cnf demands a proof that neither auth.dpop nor auth.certificateBound allows", () => ({
+      claim: "cnf",
+      expected: methods(rules.dpop !== "off", rules.certificate) || "no cnf",
+      found: methods(!isAbsent(jkt), !isAbsent(certificate)) || "another method",
+    }));
   return refusalOfUnbound(jkt, certificate, rules);
 }
 
-function refusalOfUnbound(jkt: unknown, certificate: unknown, rules: ConfirmationRules): string | undefined {
+function methods(key: boolean, certificate: boolean): string {
+  return [...(key ? ["jkt"] : []), ...(certificate ? ["x5t#S256"] : [])].join(" and ");
+}
+
+function refusalOfUnbound(jkt: unknown, certificate: unknown, rules: ConfirmationRules): TokenRefusal | undefined {
   if (rules.dpop === "required" && isAbsent(jkt))
-    return "the token is not bound to a key, which auth.dpop.required requires";
+    return refuseClaim("the token is not bound to a key, which auth.dpop.required requires", "cnf.jkt", jkt, "text");
   return rules.certificateRequired === true && isAbsent(certificate)
-    ? "the token is not bound to a certificate, which auth.certificateBound.required requires"
+    ? refuseClaim(
+        "the token is not bound to a certificate, which auth.certificateBound.required requires",
+        "cnf.x5t#S256",
+        certificate,
+        "text",
+      )
     : undefined;
 }
 
 /**
- * Checks the times of a token; called again at every request. Returns the cause of a refusal. With `maxTokenAge`, a token
- * without `iat` counts as too old.
+ * Checks the times of a token; called again at every request. Returns a refusal by the clock of this process. With
+ * `maxTokenAge`, a token without `iat` counts as too old.
  */
-export function refusalOfTime(
-  { exp, nbf, iat }: JWTPayload,
-  rules: ClaimRules,
-  nowSeconds: number,
-): string | undefined {
+export function refusalOfTime(claims: JWTPayload, rules: ClaimRules, nowSeconds: number): TokenRefusal | undefined {
+  const { exp, nbf, iat } = claims;
   const { toleranceSeconds, exactExpiry, maxTokenAgeSeconds } = rules;
-  if (exp === undefined || exp <= nowSeconds - (exactExpiry ? 0 : toleranceSeconds)) return "the token is expired";
-  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds) return "the token is not valid yet";
+  if (exp === undefined || exp <= nowSeconds - (exactExpiry ? 0 : toleranceSeconds))
+    return refuseTime("the token is expired", "exp", claims, "a time in the future", nowSeconds);
+  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds)
+    return refuseTime("the token is not valid yet", "nbf", claims, toleratedFuture(rules), nowSeconds);
   if (maxTokenAgeSeconds !== undefined && (iat === undefined || nowSeconds - iat > maxTokenAgeSeconds))
-    return "the token is older than auth.maxTokenAge";
+    return refuseTime(
+      "the token is older than auth.maxTokenAge",
+      "iat",
+      claims,
+      `at most ${maxTokenAgeSeconds} s ago`,
+      nowSeconds,
+    );
   return undefined;
 }
 
@@ -121,14 +173,13 @@ function isThumbprint(value: unknown): boolean {
   return typeof value === "string" && /^[A-Za-z0-9_-]{43}$/.test(value);
 }
 
-/** Does the token have the type and the claims that RFC 9068 2.1 and 2.2 require? */
-function isStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): boolean {
+/** Finds the part of a token that differs from RFC 9068 2.1 and 2.2: its type, or a claim that is missing. */
+function findNotStrict({ typ }: Readonly<JWTHeaderParameters>, claims: JWTPayload): DenialDetail | undefined {
+  if (!/^(?:application\/)?at\+jwt$/i.test(typeof typ === "string" ? typ : ""))
+    return { ...describeType(typ), expected: '"at+jwt"' };
   const names = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
-  return (
-    /^(?:application\/)?at\+jwt$/i.test(typeof typ === "string" ? typ : "") &&
-    names.every((name) => claims[name] !== undefined) &&
-    claims.sub !== ""
-  );
+  const claim = names.find((name) => claims[name] === undefined) ?? (claims.sub === "" ? "sub" : undefined);
+  return claim === undefined ? undefined : { claim, found: kindFound(claims[claim]) };
 }
 
 function isAccessTokenType(typ: unknown): boolean {
@@ -206,14 +257,21 @@ const otherUses: ReadonlySet<string> = new Set([
 const mediaType = /\+(?:sd-)?jwt$/;
 const accessTokenWords: ReadonlySet<string> = new Set(["at", "access"]);
 
-/** Does a claim or header parameter declare that the token is not an access token? */
-export function declaresOtherUse(members: object): boolean {
-  for (const [name, value] of Object.entries(members)) {
+interface DeclaredUse {
+  readonly holder: object;
+  readonly name: string;
+  readonly word: string;
+}
+
+/** Finds a claim or header parameter that declares that the token is not an access token. */
+export function findOtherUse(holder: object): DeclaredUse | undefined {
+  for (const [name, value] of Object.entries(holder)) {
     if (name.length > maxNameLength || !declaringNames.has(withoutSeparators(name))) continue;
     const words: readonly unknown[] = Array.isArray(value) ? value : [value];
-    if (words.some((word) => typeof word === "string" && saysOtherUse(word))) return true;
+    const word = words.find((one): one is string => typeof one === "string" && saysOtherUse(one));
+    if (word !== undefined) return { holder, name, word };
   }
-  return false;
+  return undefined;
 }
 
 function saysOtherUse(text: string): boolean {

@@ -1,13 +1,16 @@
 import type { JWTHeaderParameters, JWTPayload } from "jose";
-import { claimAt, identifyingText, notIdentifying } from "./identifying-claim.js";
+import { claimAt, identifyingText, notIdentifying, showClaim } from "./identifying-claim.js";
 import type { IssuerScope } from "./issuer-scope.js";
+import type { TokenRefusal } from "./token-refusal.js";
+import { refuseClaim } from "./token-refusal.js";
 
 /**
- * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere. The options `auth.validate` and
- * `requiredClaims` ensure that tokens have them:
+ * Declares the claims of your tokens to TypeScript, for `auth.claims` everywhere; in the module that you import, which may
+ * also be `"@portcullis/koa"` or `"@portcullis/core"`. The options `auth.validate` and `requiredClaims` ensure that tokens
+ * have them:
  *
  * ```ts
- * declare module "@portcullis/core" {
+ * declare module "@portcullis/express" {
  *   interface Register {
  *     claims: { tenant: string };
  *   }
@@ -26,6 +29,7 @@ export interface Auth<C = Claims> {
   readonly token: string;
   /** The protected JOSE header. */
   readonly header: Readonly<JWTHeaderParameters>;
+  /** The payload. */
   readonly claims: C;
   /**
    * Claim `sub`, or the first claim of `auth.subjectClaim` that the token has, as text also if the claim is a number. Empty if
@@ -56,25 +60,33 @@ export interface SubjectRules {
   readonly numericSubject?: boolean | undefined;
 }
 
-/** Checks that `exp` is there and that identifying claims identify. Returns the cause of a refusal, a fixed phrase for logs. */
-export function refusalOfNames(claims: JWTPayload, rules: SubjectRules): string | undefined {
+/** Checks that `exp` is there and that identifying claims identify. Returns a refusal; its cause is a fixed phrase for logs. */
+export function refusalOfNames(claims: JWTPayload, rules: SubjectRules): TokenRefusal | undefined {
   const { exp, iss, jti, sid } = claims;
   // The type of jose does not hold: sub may be any JSON value, also null.
   const sub: unknown = claims.sub;
-  if (!isTime(exp)) return "exp is missing or is not a time";
-  if (iss !== undefined && !isIdentifier(iss)) return "iss is not a non-empty string";
-  if (jti !== undefined && !isIdentifier(jti)) return "jti is not a non-empty string";
-  if (sid !== undefined && !isIdentifier(sid)) return "sid is not a non-empty string";
-  if (sub === null || readSubject(sub, rules) === notIdentifying) return causeOfSubject(sub, rules);
+  if (!isTime(exp)) return refuseClaim("exp is missing or is not a time", "exp", exp, "a number of seconds");
+  if (iss !== undefined && !isIdentifier(iss)) return refuseClaim("iss is not a non-empty string", "iss", iss, "text");
+  if (jti !== undefined && !isIdentifier(jti)) return refuseClaim("jti is not a non-empty string", "jti", jti, "text");
+  if (sid !== undefined && !isIdentifier(sid)) return refuseClaim("sid is not a non-empty string", "sid", sid, "text");
+  if (sub === null || readSubject(sub, rules) === notIdentifying) return refuseSubject("sub", sub, rules);
   const named = findSubject(claims, rules);
-  return named?.text === notIdentifying ? causeOfSubject(named.value, rules) : undefined;
+  return named?.text === notIdentifying ? refuseSubject(showClaim(named.name), named.value, rules) : undefined;
 }
 
-function causeOfSubject(value: unknown, { numericSubject = false }: SubjectRules): string {
-  if (numericSubject) return "the claim that names the user is neither text nor a safe integer";
-  return typeof value === "number"
-    ? "the claim that names the user is a number, and auth.numericSubject is not set"
-    : "the claim that names the user is not text";
+function refuseSubject(name: string, value: unknown, { numericSubject = false }: SubjectRules): TokenRefusal {
+  if (numericSubject)
+    return refuseClaim(
+      "the claim that names the user is neither text nor a safe integer",
+      name,
+      value,
+      "text or an integer",
+    );
+  const cause =
+    typeof value === "number"
+      ? "the claim that names the user is a number, and auth.numericSubject is not set"
+      : "the claim that names the user is not text";
+  return refuseClaim(cause, name, value, "text");
 }
 
 const onlySub: readonly string[] = ["sub"];
@@ -82,6 +94,7 @@ const onlySub: readonly string[] = ["sub"];
 interface FoundSubject {
   readonly text: string | typeof notIdentifying;
   readonly value: unknown;
+  readonly name: string;
   /** The name of the claim, unless it is the first of the list. */
   readonly laterClaim: string | undefined;
 }
@@ -92,7 +105,7 @@ function findSubject(claims: JWTPayload, rules: SubjectRules): FoundSubject | un
   for (const [index, name] of subjectClaims.entries()) {
     const value = claimAt(claims, name);
     const text = readSubject(value, rules);
-    if (text !== undefined) return { text, value, laterClaim: index === 0 ? undefined : name };
+    if (text !== undefined) return { text, value, name, laterClaim: index === 0 ? undefined : name };
   }
   return undefined;
 }

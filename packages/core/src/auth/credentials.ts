@@ -1,4 +1,6 @@
 import { findCookies } from "../http/cookies.js";
+import type { DenialDetail, DescribeDenial } from "../http/denial-detail.js";
+import { kindFound, quoted, quotedList } from "../http/denial-detail.js";
 import type { Exchange } from "../http/exchange.js";
 import { isCompactJws, isPaddedJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
@@ -24,6 +26,7 @@ export interface CookieSource {
   readonly origins?: readonly string[] | undefined;
 }
 
+/** A source of tokens. */
 export type TokenFrom<Raw> = "header" | CookieSource | TokenReader<Raw>;
 
 /** A source of tokens after its option was checked. */
@@ -73,8 +76,13 @@ export type Scheme = "Bearer" | "DPoP";
 export type Credentials =
   | { readonly kind: "none" }
   | { readonly kind: "token"; readonly token: string; readonly scheme: Scheme }
-  | { readonly kind: "malformed" | "too_large"; readonly scheme: Scheme; readonly cause: string }
-  | { readonly kind: "ambiguous" | "foreign_origin"; readonly cause: string };
+  | (RefusedCredentials & { readonly kind: "malformed" | "too_large"; readonly scheme: Scheme })
+  | (RefusedCredentials & { readonly kind: "ambiguous" | "foreign_origin" });
+
+interface RefusedCredentials {
+  readonly cause: string;
+  readonly detail?: DescribeDenial | undefined;
+}
 
 const none: Credentials = { kind: "none" };
 
@@ -97,11 +105,41 @@ export function readCredentials<Raw>(
   for (const source of sources) {
     const credentials = readSource(exchange, source, isKnown);
     if (credentials.kind === "none") continue;
-    if (found.kind !== "none") return { kind: "ambiguous", cause: "two sources carry a token" };
+    if (found.kind !== "none") return ambiguousSources(sources);
     found = credentials;
   }
   return found;
 }
+
+function nameOfSource<Raw>(source: TokenSource<Raw>): string {
+  if (source.kind === "header") return "the header Authorization";
+  return source.kind === "cookie" ? `the cookie ${source.name}` : "a function";
+}
+
+/** Does a request carry something that is meant as a token? A function of the application that throws has found none. */
+export function carriesToken<Raw>(sources: readonly TokenSource<Raw>[]): (exchange: Sent<Raw>) => boolean {
+  return (exchange) => {
+    try {
+      return readCredentials(exchange, sources).kind !== "none";
+    } catch {
+      return false;
+    }
+  };
+}
+
+/** The places in which a request has no token, and what it has instead of one. */
+export function describeMissing<Raw>(exchange: Sent<Raw>, sources: readonly TokenSource<Raw>[]): DenialDetail {
+  const expected = `a token in ${sources.map(nameOfSource).join(" or ")}`;
+  const authorization = exchange.header("authorization");
+  if (authorization === undefined) return { expected };
+  // The field may be a secret without a scheme.
+  const scheme = otherSchemes.find((name) =>
+    authorization.trimStart().toLowerCase().startsWith(`${name.toLowerCase()} `),
+  );
+  return { header: "Authorization", expected, found: scheme === undefined ? "another scheme" : `the scheme ${scheme}` };
+}
+
+const otherSchemes = ["Basic", "Digest", "Negotiate", "NTLM", "ApiKey", "Api-Key", "Token", "JWT", "AWS4-HMAC-SHA256"];
 
 function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, isKnown: IsKnownToken): Credentials {
   const { maxLength = maxCompactLength } = source;
@@ -141,7 +179,11 @@ function readNow<Raw>(read: TokenReader<Raw>, raw: Raw): unknown {
   throw new TypeError("the function in auth.tokenFrom must return a token or undefined at once, not a promise");
 }
 
-const contradiction: Credentials = { kind: "ambiguous", cause: "two Authorization lines differ" };
+const contradiction: Credentials = {
+  kind: "ambiguous",
+  cause: "two Authorization lines differ",
+  detail: () => ({ header: "Authorization" }),
+};
 
 function readHeader<Raw>(exchange: Sent<Raw>, maxLength: number, isKnown: IsKnownToken): Credentials {
   const value = exchange.header("authorization");
@@ -185,7 +227,7 @@ function readLine(value: string, maxLength: number): Credentials {
   const blank = text.search(/[ \t]/);
   const scheme = schemes[(blank === -1 ? text : text.slice(0, blank)).toLowerCase()];
   if (scheme === undefined) return none;
-  return blank === -1 ? malformed(scheme) : checkToken(text.slice(blank).trimStart(), maxLength, scheme);
+  return blank === -1 ? malformed(scheme, "") : checkToken(text.slice(blank).trimStart(), maxLength, scheme);
 }
 
 const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
@@ -199,10 +241,26 @@ const schemes: Readonly<Record<string, Scheme | undefined>> = Object.assign(
 function readCookie<Raw>(exchange: Sent<Raw>, name: string, origins: Origins, maxLength: number): Credentials {
   const [value, ...others] = findCookies(exchange.header("cookie"), name);
   // A page below the same domain can add a cookie of this name, and so sign a user in as another.
-  if (others.some((other) => other !== value)) return { kind: "ambiguous", cause: "two cookies carry a token" };
+  if (others.some((other) => other !== value))
+    return { kind: "ambiguous", cause: "two cookies carry a token", detail: () => ({ header: `Cookie ${name}` }) };
   const credentials = checkToken(value, maxLength);
   if (credentials.kind !== "token" || !mustProveOrigin(exchange) || isOwnOrigin(exchange, origins)) return credentials;
-  return { kind: "foreign_origin", cause: "a cookie on an unsafe method or a handshake, not from an allowed origin" };
+  return {
+    kind: "foreign_origin",
+    cause: "a cookie on an unsafe method or a handshake, not from an allowed origin",
+    detail: () => describeOrigin(exchange, origins),
+  };
+}
+
+function describeOrigin<Raw>(exchange: Sent<Raw>, { names = [] }: Origins): DenialDetail {
+  const [origin, site] = [exchange.header("origin"), exchange.header("sec-fetch-site")];
+  const found = origin === undefined ? "none" : quoted(origin);
+  return {
+    header: "Origin",
+    expected:
+      names.length === 0 ? "the origin of the API, and neither publicUrl nor origins is set" : quotedList(names),
+    found: site === undefined ? found : `${found} with Sec-Fetch-Site ${quoted(site)}`,
+  };
 }
 
 /** Unsafe methods, and requests that open a connection which the page then reads: WebSocket and server-sent events. */
@@ -236,12 +294,45 @@ function isOwnReferrer<Raw>(exchange: Sent<Raw>, origins: Origins): boolean {
 
 function checkToken(token: unknown, maxLength: number, scheme: Scheme = "Bearer"): Credentials {
   if (token === undefined || token === null || token === "") return none;
-  if (typeof token !== "string") return malformed(scheme);
-  if (token.length > maxLength)
-    return { kind: "too_large", scheme, cause: "the token is longer than auth.maxTokenLength" };
-  return isCompactJws(token, maxLength) ? { kind: "token", token, scheme } : malformed(scheme);
+  if (typeof token !== "string") return malformed(scheme, token);
+  if (token.length > maxLength) return tooLarge(token.length, maxLength, scheme);
+  return isCompactJws(token, maxLength) ? { kind: "token", token, scheme } : malformed(scheme, token);
 }
 
-function malformed(scheme: Scheme): Credentials {
-  return { kind: "malformed", scheme, cause: "the credential is not a JWT" };
+// These are functions of their own, since a function that makes a closure allocates its variables at each call.
+function ambiguousSources<Raw>(sources: readonly TokenSource<Raw>[]): Credentials {
+  const detail = (): DenialDetail => ({ expected: `one of ${sources.map(nameOfSource).join(", ")}` });
+  return { kind: "ambiguous", cause: "two sources carry a token", detail };
+}
+
+function tooLarge(length: number, maxLength: number, scheme: Scheme): Credentials {
+  return {
+    kind: "too_large",
+    scheme,
+    cause: "the token is longer than auth.maxTokenLength",
+    detail: () => ({ expected: `at most ${maxLength} characters`, found: `${length} characters` }),
+  };
+}
+
+function malformed(scheme: Scheme, credential: unknown): Credentials {
+  return {
+    kind: "malformed",
+    scheme,
+    cause: "the credential is not a JWT",
+    detail: () => ({ expected: "three parts of base64url", found: shapeOf(credential) }),
+  };
+}
+
+/** Words that programs send if they have no token. */
+const emptyWords = ["undefined", "null", "[object Object]", "[object Promise]", "NaN", "true", "false"];
+
+/** The shape of a credential, which may be a secret. */
+function shapeOf(credential: unknown): string {
+  if (typeof credential !== "string") return kindFound(credential);
+  if (credential === "") return "the scheme alone";
+  if (emptyWords.includes(credential)) return quoted(credential);
+  const parts = credential.split(".").length;
+  const shape = `${credential.length} characters in ${parts} ${parts === 1 ? "part" : "parts"}`;
+  if (/^["'].*["']$/.test(credential)) return `${shape}, in quotes`;
+  return /\s/.test(credential) ? `${shape}, with blanks` : shape;
 }

@@ -2,7 +2,8 @@ import type { JSONWebKeySet } from "jose";
 import type { ClaimPath } from "./identifying-claim.js";
 import { resolveClaimPath } from "./identifying-claim.js";
 import type { ConfirmationRules } from "./access-token.js";
-import type { Audience, IssuerTest, IssuerVerifierOptions, TokenValidator } from "./verifier.js";
+import type { Audience } from "./audience.js";
+import type { IssuerTest, IssuerVerifierOptions, TokenValidator } from "./verifier.js";
 import type { KeyFunction } from "./keys/key-function.js";
 import type { JwksFunction, RemoteKeysSettings, ResolvedKeys } from "./keys/options.js";
 import { resolveKeys } from "./keys/options.js";
@@ -10,6 +11,7 @@ import type { PublicKeyOption } from "./keys/public-keys.js";
 import type { SecretOption } from "./keys/secret-keys.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs } from "../lib/duration.js";
+import type { JwsAlgorithm } from "./keys/algorithms.js";
 import {
   checkBoolean,
   checkFunction,
@@ -50,7 +52,7 @@ export interface IssuerSettings {
    * Accepted signature algorithms. Required with `secret`, `publicKey` and a fixed `jwks`.
    * @default with `jwksUri`, discovery or a function `jwks`: the asymmetric algorithms that fit the key
    */
-  readonly algorithms?: readonly string[] | undefined;
+  readonly algorithms?: readonly JwsAlgorithm[] | undefined;
   /**
    * How keys are fetched and kept, with `jwksUri`, discovery or a function `jwks`.
    * @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" }
@@ -89,12 +91,15 @@ export interface IssuerSettings {
  * except for keys and algorithms. A key of one issuer never verifies a token of another.
  */
 export interface IssuerOptions extends IssuerSettings {
+  /** Expected `iss`: one, a list, or a function that accepts an `iss`. */
   readonly issuer: string | readonly string[] | IssuerTest;
 }
 
 /** An audience in another claim than `aud`, such as `{ claim: "client_id", values: "my-app" }` with Amazon Cognito. */
 export interface AudienceClaim {
+  /** The claim, or its path. */
   readonly claim: ClaimPath;
+  /** Accepted values of the claim. */
   readonly values: string | readonly string[];
 }
 

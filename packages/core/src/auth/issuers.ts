@@ -24,6 +24,7 @@ export function openIssuers<Raw>(auth: ResolvedAuth<Raw>, context: KeyContext): 
       ...issuer,
       algorithms: issuer.keys.algorithms,
       keysOf: (name) => keys.of(name),
+      knownKeysOf: (name) => (keys.known === undefined ? keys.of(name) : keys.known(name)),
     })),
     keys: together(opened.map(({ keys }) => keys)),
   };

@@ -1,18 +1,20 @@
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
 import type { JWTHeaderParameters, JWTPayload, JWTVerifyOptions } from "jose";
-import { TwoGenerationCache } from "../lib/two-generation-cache.js";
+import { kindFound, quotedList, urlFound } from "../http/denial-detail.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
 import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
+import type { Audience } from "./audience.js";
+import { refusalOfAudience } from "./audience.js";
 import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
-import { boundKey, createAuth, values } from "./claims.js";
-import { claimAt } from "./identifying-claim.js";
+import { boundKey, createAuth } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
+import { refusalOfError } from "./error-refusal.js";
 import type { KeySource } from "./keys/key-source.js";
-import { KeysUnavailable } from "./keys/key-source.js";
+import { TokenCache } from "./token-cache.js";
 import type { TokenRefusal } from "./token-refusal.js";
-import { refuseToken, untimelyToken } from "./token-refusal.js";
+import { refuseClaim, refuseToken } from "./token-refusal.js";
 
 /** A token that was verified, with what every request that carries it needs again. */
 export interface VerifiedToken {
@@ -63,6 +65,9 @@ export interface VerifierOptions {
   readonly prepare: (auth: Auth) => Prepared | TokenRefusal | Promise<Prepared | TokenRefusal>;
 }
 
+/** Finds the keys of an issuer. */
+export type KeysOf = (verifier: IssuerVerifier, issuer: string | undefined) => KeySource;
+
 /** Verifies tokens of all issuers. A known token costs a look-up and is answered synchronously, also after its expiry. */
 export class Verifier {
   readonly #options: VerifierOptions;
@@ -97,12 +102,30 @@ export class Verifier {
     return verifier?.endOf(auth) ?? auth.expiresAt;
   }
 
-  async #verifyAnew(token: string): Promise<VerifiedToken | TokenRefusal> {
+  /** Verifies a token anew, by the keys that this function returns, and keeps nothing. */
+  inspect(token: string, keysOf: KeysOf): Promise<VerifiedToken | TokenRefusal> {
+    return this.#verifyAnew(token, keysOf);
+  }
+
+  /** The verifier for the (unverified) issuer of a token; undefined if the gate does not accept it. */
+  chosenFor(token: string): IssuerVerifier | undefined {
+    const { issuers, byIssuer } = this.#options;
+    if (!byIssuer) return issuers[0];
+    const issuer = unverifiedIssuer(token);
+    return issuers.find((one) => issuer !== undefined && one.accepts(issuer));
+  }
+
+  async #verifyAnew(token: string, keysOf?: KeysOf): Promise<VerifiedToken | TokenRefusal> {
     const { issuers, byIssuer, prepare } = this.#options;
     const issuer = byIssuer ? unverifiedIssuer(token) : undefined;
     const verifier = byIssuer ? issuers.find((one) => issuer !== undefined && one.accepts(issuer)) : issuers[0];
-    if (verifier === undefined) return refuseToken("the gate does not accept the issuer of the token");
-    const keys = verifier.keysOf(issuer);
+    if (verifier === undefined)
+      return refuseToken("the gate does not accept the issuer of the token", () => ({
+        claim: "iss",
+        expected: quotedList(issuers.flatMap((one) => one.named ?? ["an issuer that a function accepts"])),
+        found: issuer === undefined ? "none" : urlFound(issuer),
+      }));
+    const keys = keysOf === undefined ? verifier.keysOf(issuer) : keysOf(verifier, issuer);
     const keysVersion = keys.version;
     const auth = await verifier.verify(token, issuer, keys);
     if ("code" in auth) return auth;
@@ -121,7 +144,7 @@ export class Verifier {
       keys,
       keysVersion,
     });
-    if (keys.version === keysVersion && lasts) this.#cache.set(verified);
+    if (keysOf === undefined && keys.version === keysVersion && lasts) this.#cache.set(verified);
     return verified;
   }
 }
@@ -144,13 +167,12 @@ function unverifiedIssuer(token: string): string | undefined {
 /** Decides whether the gate accepts tokens of an issuer. Only `true` accepts. */
 export type IssuerTest = (issuer: string) => boolean;
 
-/** The expected audience: values of `aud`, or of another claim, or any. */
-export type Audience = readonly string[] | false | { readonly claim: string; readonly values: readonly string[] };
-
 /** The rules for tokens of one issuer, or of several issuers that share keys and rules. */
 export interface IssuerVerifierOptions {
   /** The keys of an accepted issuer; undefined if the issuer does not choose the keys. */
   readonly keysOf: (issuer: string | undefined) => KeySource;
+  /** The same without fetching; undefined if a request would fetch the keys first. @default `keysOf` */
+  readonly knownKeysOf?: ((issuer: string | undefined) => KeySource | undefined) | undefined;
   readonly algorithms: readonly string[];
   /** Undefined: any issuer. */
   readonly issuer: readonly string[] | IssuerTest | undefined;
@@ -205,14 +227,23 @@ export class IssuerVerifier {
     return isYes(accepted(issuer));
   }
 
+  /** The accepted issuers; undefined where a function decides, or any is accepted. */
+  get named(): readonly string[] | undefined {
+    const { issuer } = this.#options;
+    return typeof issuer === "object" ? issuer : undefined;
+  }
+
   keysOf(issuer: string | undefined): KeySource {
     return this.#options.keysOf(issuer);
   }
 
+  get options(): IssuerVerifierOptions {
+    return this.#options;
+  }
+
   /** The refusal of a known token by the current time; undefined if it is still valid. */
   refusalNow({ claims }: Auth): TokenRefusal | undefined {
-    const cause = refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
-    return cause === undefined ? undefined : untimelyToken(cause);
+    return refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
   }
 
   /** The time from which {@link refusalNow} refuses the token for its age. */
@@ -230,7 +261,8 @@ export class IssuerVerifier {
     const auth = await this.#check(token, issuer, keys);
     if ("code" in auth || validate === undefined) return auth;
     const answer: unknown = await validate(auth);
-    return answer === true ? auth : refuseToken("auth.validate refuses the token");
+    if (answer === true) return auth;
+    return refuseToken("auth.validate refuses the token", () => ({ expected: "true", found: kindFound(answer) }));
   }
 
   /** The checks of a token, in their order. */
@@ -247,19 +279,23 @@ export class IssuerVerifier {
         refusalOf === undefined ? refusalOfClaims(header, payload, rules) : refusalOf(header, payload, nowSeconds);
       if (refusal !== undefined) return typeof refusal === "string" ? refuseToken(refusal) : refusal;
       // 4. Required claims that name the user are not empty.
-      if (this.#requiredNames.some((name) => isEmpty(payload[name]))) return refuseToken("a required claim is empty");
+      const empty = this.#requiredNames.find((name) => isEmpty(payload[name]));
+      if (empty !== undefined) return refuseClaim("a required claim is empty", empty, payload[empty], "a value");
       // 5. The audience, if another claim than aud says it.
-      if (!isMeantFor(payload, audience)) return refuseToken("the token is for another audience");
+      const foreign = refusalOfAudience(payload, audience);
+      if (foreign !== undefined) return foreign;
       // 6. Times, last: the clock of this process may be wrong, so another reason counts first.
       const untimely = refusalOf === undefined ? refusalOfFirstTime(payload, rules, nowSeconds) : undefined;
-      if (untimely !== undefined) return untimelyToken(untimely);
-      return createAuth(token, header, payload, this.issuers, rules);
+      return untimely ?? createAuth(token, header, payload, this.issuers, rules);
     } catch (error) {
-      if (error instanceof KeysUnavailable) return { code: "keys_unavailable", cause: error.message };
-      if (isUntimely(error)) return untimelyToken(error.code);
-      // A weak key in a fetched set makes jose throw a TypeError: the token cannot be verified all the same.
-      const refusal = refuseToken(error instanceof errors.JOSEError ? error.code : "the token cannot be verified");
-      return error instanceof errors.JWTClaimValidationFailed ? { ...refusal, claim: error.claim } : refusal;
+      return refusalOfError(error, {
+        token,
+        algorithms: this.#options.algorithms,
+        issuers: issuer === undefined ? this.named : [issuer],
+        audiences: audience === false || "claim" in audience ? undefined : audience,
+        toleranceSeconds: rules.toleranceSeconds,
+        nowSeconds: this.#now() / 1000,
+      });
     }
   }
 
@@ -304,71 +340,4 @@ function isEmpty(value: unknown): boolean {
 export function isYes(answer: unknown): boolean {
   if (answer instanceof Promise) answer.catch(() => undefined);
   return answer === true;
-}
-
-/** Did jose find the token expired or not valid yet? */
-function isUntimely(error: unknown): error is errors.JOSEError {
-  if (error instanceof errors.JWTExpired) return true;
-  return error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf" && error.reason === "check_failed";
-}
-
-/** Some providers put the audience in another claim than `aud`, such as Amazon Cognito in `client_id`. */
-function isMeantFor(claims: Auth["claims"], audience: Audience): boolean {
-  if (audience === false || !("claim" in audience)) return true;
-  return values(claimAt(claims, audience.claim)).some((value) => audience.values.includes(value));
-}
-
-/** An entry of the cache. */
-export interface Tokened {
-  readonly auth: { readonly token: string };
-}
-
-/** Characters of a token that are the key of its entry. The last ones belong to the signature and differ between tokens. */
-const tailLength = 32;
-/** Maximum characters of all cached tokens together, which bounds the memory for large tokens. */
-const maxCharacters = 16 * 1024 * 1024;
-
-/**
- * Cache of verified tokens of one verifier, so that a signature is checked once. An entry is found by the end of the token and
- * used only if the whole token is equal. Expiry, not-before and revocation are checked again at every request.
- */
-export class TokenCache<Entry extends Tokened> {
-  readonly #entries: TwoGenerationCache<string, Entry>;
-  /** The entry of the last look-up: a request looks twice. */
-  #last: Entry | undefined;
-
-  constructor(size: number) {
-    this.#entries = new TwoGenerationCache({
-      max: size,
-      maxWeight: maxCharacters,
-      weightOf: ({ auth }) => auth.token.length,
-    });
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  get(token: string): Entry | undefined {
-    if (this.#last?.auth.token === token) return this.#last;
-    const entry = this.#entries.get(token.slice(-tailLength));
-    if (entry === undefined || entry.auth.token !== token) return undefined;
-    this.#last = entry;
-    return entry;
-  }
-
-  set(entry: Entry): void {
-    this.#last = entry;
-    this.#entries.set(entry.auth.token.slice(-tailLength), entry);
-  }
-
-  delete(entry: Entry): void {
-    if (this.#last === entry) this.#last = undefined;
-    this.#entries.delete(entry.auth.token.slice(-tailLength));
-  }
-
-  clear(): void {
-    this.#last = undefined;
-    this.#entries.clear();
-  }
 }

@@ -33,6 +33,8 @@ export interface CacheServiceOptions {
   readonly logger: Logger;
   /** Refuses a token for this cause. @default a denial without a challenge */
   readonly refuse?: ((cause: string) => Denied) | undefined;
+  /** Called for a value with undefined members, which JSON leaves out. */
+  readonly onDropped?: (() => void) | undefined;
 }
 
 /** The cache of a gate: builds its parts, and gives each request a view of it. */
@@ -45,17 +47,19 @@ export class CacheService {
   readonly #deletions: Invalidations;
   readonly #leases: Leases;
   readonly #waiters: LeaseWaiters;
-  readonly #statistics = new CacheStatistics();
+  readonly #statistics: CacheStatistics;
   readonly #hasMemo: boolean;
   readonly #shared: Region;
 
-  constructor({ store, signals, keys, options, telemetry, logger, refuse = unchallenged }: CacheServiceOptions) {
+  constructor(services: CacheServiceOptions) {
+    const { store, signals, keys, options, telemetry, logger, refuse = unchallenged, onDropped } = services;
     const { policy, tracked, maxValueSize, tenantClaim } = options;
+    this.#statistics = new CacheStatistics(telemetry.gate);
     const renewals = openRenewals({ store, telemetry, logger });
     const deletions = new Invalidations({ apply: (key) => store.deleteMany([key]), telemetry, logger });
     const maxStalenessMs = options.local?.ttlMs ?? 0;
     const generations = new Generations({ store, signals, renewals, maxStalenessMs });
-    const codecs = new Codecs(options.codec);
+    const codecs = new Codecs(options.codec, onDropped);
     const entries = new Entries({ store, keys, options, codecs, generations });
     for (const invalidations of [deletions, renewals]) invalidations.listen({ overflowed: () => entries.distrust() });
     const local = options.local === undefined ? undefined : new LocalTier({ ...options.local, signals });
@@ -74,6 +78,7 @@ export class CacheService {
     this.#hasMemo = options.memo;
     this.#parts = {
       ...{ local, tiers, codecs, keys, policy, maxValueSize },
+      isShared: local !== undefined && !options.copies,
       regions: new Regions(keys, tracked, this.#statistics),
       getOrSet: new GetOrSet({ tiers, entries, waiters, runner }),
       sharedUserWarning: new SharedUserWarning(logger),

@@ -10,6 +10,7 @@ export interface FactoryContext<T = unknown> {
   readonly stale: T | undefined;
 }
 
+/** Options of a value that is stored. */
 export interface CacheSetOptions {
   /** How long the value is fresh. @default the `cache.ttl` of the gate */
   readonly ttl?: Duration | undefined;
@@ -23,10 +24,15 @@ export interface CacheSetOptions {
   readonly shared?: boolean | undefined;
 }
 
+/** Options of `getOrSet()`. */
 export interface GetOrSetOptions extends CacheSetOptions, CachePolicy {
+  /** How long the value is fresh. @default the `cache.ttl` of the gate */
   readonly ttl?: Duration | undefined;
+  /** How long it is kept after `ttl`; see {@link CachePolicy.grace}. @default the `cache.grace` of the gate */
   readonly grace?: Duration | undefined;
+  /** Share of `ttl` by which it varies; see {@link CachePolicy.jitter}. @default the `cache.jitter` of the gate */
   readonly jitter?: number | undefined;
+  /** Name of the value in this view. */
   readonly key: string;
   /** Call the factory also if there is a value; a factory call that began before cannot overwrite the result. @default false */
   readonly forceFresh?: boolean | undefined;
@@ -44,12 +50,15 @@ export interface GetOrSetOptions extends CacheSetOptions, CachePolicy {
 export interface RequestCache {
   /** The fresh value of a key; undefined without one. */
   get<T>(key: string): Promise<T | undefined>;
+  /** Stores a value. Does nothing while the store is down. */
   set(key: string, value: unknown, options?: CacheSetOptions): Promise<void>;
   /** Deletes an entry. Rejects with a StoreFault if the store missed it; this process then treats the entry as deleted. */
   delete(key: string): Promise<void>;
+  /** Tells whether there is a fresh value. */
   has(key: string): Promise<boolean>;
   /** The fresh values in the order of the keys; undefined for each key without one. */
   getMany<T>(keys: readonly string[]): Promise<(T | undefined)[]>;
+  /** Stores values. Does nothing while the store is down. */
   setMany(entries: Iterable<readonly [key: string, value: unknown]>, options?: CacheSetOptions): Promise<void>;
   /**
    * The value of a key, or the result of the factory, which is then stored. Calls for one key share one call of the factory,
@@ -74,6 +83,7 @@ export type Cache = Omit<RequestCache, "namespace" | "forUser" | "forTenant">;
 
 /** The cache outside requests, as `gate.cache`. It has the same entries. */
 export interface GateCache extends Cache {
+  /** A view with keys of its own. The name is 1 to 64 letters, digits, `_` and `-`. */
   namespace(name: string): GateCache;
   /** The view of the user with this `auth.principal`. */
   forUser(principal: string): GateCache;

@@ -8,7 +8,7 @@ import { applyJitter } from "./factory-runner.js";
 import type { GetOrSet, GetOrSetRequest } from "./get-or-set.js";
 import type { LocalTier } from "./local-tier.js";
 import type { ResolvedCachePolicy } from "./options.js";
-import { resolveCachePolicy } from "./options.js";
+import { checkGetOrSet, checkSet, resolveCachePolicy } from "./options.js";
 import type { Region, Regions } from "./regions.js";
 import { sharedScope } from "./regions.js";
 
@@ -17,6 +17,7 @@ import type { OversizeWarning, SharedUserWarning } from "./warnings.js";
 import type { Auth } from "../auth/claims.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 /** The parts of a cache that its views use. They share one object, since each request makes a view. */
 export interface CacheParts {
@@ -26,6 +27,8 @@ export interface CacheParts {
   readonly tiers: Tiers;
   readonly getOrSet: GetOrSet;
   readonly codecs: Codecs;
+  /** Do requests share values? Then values are frozen. */
+  readonly isShared: boolean;
   readonly keys: Keyspace;
   readonly policy: ResolvedCachePolicy;
   /** UTF-16 units. */
@@ -39,6 +42,8 @@ export interface CacheParts {
 type Factory<T> = (context: FactoryContext<T>) => T | Promise<T>;
 
 const namespaceName = /^[A-Za-z0-9_-]{1,64}$/;
+/** A call without options, which is refused later: a check here would delay every hit. */
+const noOptions: GetOrSetOptions = { key: "" };
 const absent: MemoCell = { promise: Promise.resolve(undefined), isHit: false };
 
 /**
@@ -68,7 +73,7 @@ export class CacheView implements RequestCache, GateCache {
     return (entry === undefined ? this.#readStore(key) : this.#answerFrom(key, entry)) as Promise<T | undefined>;
   }
 
-  getOrSet<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<T> {
+  getOrSet<T>(options: GetOrSetOptions | undefined = noOptions, factory: Factory<T>): Promise<T> {
     const { key, forceFresh, earlyRefresh } = options;
     if (forceFresh !== true) {
       const cell = this.#memo?.get(key);
@@ -95,9 +100,11 @@ export class CacheView implements RequestCache, GateCache {
     entries: Iterable<readonly [key: string, value: unknown]>,
     options: CacheSetOptions = {},
   ): Promise<void> {
+    checkSet(options);
     const { ttlMs, graceMs, jitter } = resolveCachePolicy("", options, this.#parts.policy);
     const tags = checkTags(options.tags);
-    const { codecs } = this.#parts;
+    const { codecs, isShared } = this.#parts;
+    const memo = this.#memo;
     const encoded = Array.from(entries, ([key, value]) => {
       checkKey(key);
       const payload = codecs.encode(value);
@@ -106,7 +113,9 @@ export class CacheView implements RequestCache, GateCache {
     });
     for (const { key, value, payload } of encoded) {
       this.#checkSharing(options, key, payload);
-      this.#memo?.set(key, { promise: Promise.resolve(value), isHit: value !== undefined });
+      // Later reads of the request get what other requests get, and not the object of the caller.
+      const copy = memo === undefined ? undefined : codecs.readBack(payload, isShared, value);
+      memo?.set(key, { promise: Promise.resolve(copy), isHit: value !== undefined });
     }
     const common = { letter: codecs.letter, graceMs, tags };
     await this.#parts.tiers.write(
@@ -176,7 +185,7 @@ export class CacheView implements RequestCache, GateCache {
   #readLocal(key: string): CachedEntry | undefined {
     const { local } = this.#parts;
     if (local === undefined || typeof key !== "string") return undefined;
-    const now = performance.now();
+    const now = steadyNow();
     const entry = local.get(this.#region, key, now);
     return entry !== undefined && now < entry.freshUntil ? entry : undefined;
   }
@@ -195,7 +204,7 @@ export class CacheView implements RequestCache, GateCache {
     const memo = this.#memo;
     let cell: MemoCell | undefined;
     const promise = this.#parts.tiers.read(this.#region, key, noTags, (entry) => {
-      const isHit = entry !== undefined && performance.now() < entry.freshUntil;
+      const isHit = entry !== undefined && steadyNow() < entry.freshUntil;
       statistics.count(isHit ? "store" : "miss");
       if (cell !== undefined) cell.isHit = isHit;
       return isHit ? entry.read() : undefined;
@@ -208,6 +217,7 @@ export class CacheView implements RequestCache, GateCache {
   }
 
   async #resolve<T>(options: GetOrSetOptions, factory: Factory<T>): Promise<unknown> {
+    checkGetOrSet(options, factory);
     checkKey(options.key);
     const request = this.#requestOf(options, factory);
     const { pending } = this.#request;

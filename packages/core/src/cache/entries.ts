@@ -6,6 +6,7 @@ import type { Generation, Generations, GenerationSnapshot, GenerationsRead } fro
 import { noGenerationsRead, versionOf } from "./generations.js";
 import type { ResolvedCache } from "./options.js";
 import type { Region } from "./regions.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 export interface EntriesOptions {
   readonly store: Pick<CacheStore, "now">;
@@ -112,7 +113,7 @@ export class Entries {
     }
     if (joined !== stored.generations) return undefined;
     const entry = this.create(region, stored, snapshot, askedAt);
-    return entry.isReadable && performance.now() < entry.usableUntil ? entry : undefined;
+    return entry.isReadable && steadyNow() < entry.usableUntil ? entry : undefined;
   }
 
   create(
@@ -127,7 +128,7 @@ export class Entries {
       codecs: this.#codecs,
       isShared: local !== undefined && !copies,
       askedAt,
-      offsetMs: this.#store.now() - performance.now(),
+      offsetMs: this.#store.now() - steadyNow(),
       trustMs: local?.ttlMs ?? 0,
       tracked,
       generations,

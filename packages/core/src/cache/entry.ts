@@ -1,6 +1,7 @@
 import type { Generation } from "./generations.js";
 import { unchanged } from "./generations.js";
 import { stringify, parse } from "devalue";
+import { NotJson, reasonOf, stringifyJson } from "../lib/json.js";
 
 /** The first line of an entry in the store. Times are milliseconds, by the store's clock. */
 export interface EntryHead {
@@ -187,16 +188,16 @@ export class CachedEntry {
     }
     this.#value = this.#codecs.decode(this.#letter, this.#payload);
     this.#loaded = this.#value !== undefined;
-    this.#shared = this.#loaded && isShared && this.#freeze();
+    this.#shared = this.#loaded && isShared && freezeValue(this.#letter, this.#value);
     if (this.#shared) this.#payload = "";
   }
+}
 
-  /** False for a value that cannot be frozen. */
-  #freeze(): boolean {
-    if (this.#letter !== jsonLetter) return freezeAll(this.#value);
-    freezeTree(this.#value);
-    return true;
-  }
+/** Freezes a value, which this codec has decoded. False for a value that cannot be frozen. */
+function freezeValue(letter: string, value: unknown): boolean {
+  if (letter !== jsonLetter) return freezeAll(value);
+  freezeTree(value);
+  return true;
 }
 
 /**
@@ -232,7 +233,9 @@ function freezeTree(root: unknown): void {
 
 /** A codec of your own: two functions. `decode` may throw or return undefined; the entry is then a miss. */
 export interface CacheCodec {
+  /** The text of a value. Throws for a value that it cannot represent. */
   encode(value: unknown): string;
+  /** The value of a text. */
   decode(text: string): unknown;
 }
 
@@ -251,9 +254,11 @@ export class Codecs {
   readonly #codecs: ReadonlyMap<string, CacheCodec>;
   readonly #encode: (value: unknown) => string;
 
-  constructor(choice: CodecChoice) {
+  /** @param onDropped called for a value with undefined members, which JSON leaves out */
+  constructor(choice: CodecChoice, onDropped?: () => void) {
     const own = typeof choice === "object";
     this.letter = own ? "c" : choice === "json" ? jsonLetter : "s";
+    const json: CacheCodec = { encode: (value) => stringifyJson(value, onDropped), decode: parseJson };
     this.#codecs = new Map([[jsonLetter, json], ["s", structured], ...(own ? [["c", choice] as const] : [])]);
     const codec = this.#codecs.get(this.letter) ?? json;
     this.#encode = (value) => codec.encode(value);
@@ -262,20 +267,30 @@ export class Codecs {
   /** Throws a TypeError for a value that the codec cannot express. */
   encode(value: unknown): string {
     let text: unknown;
+    let reason = "";
     try {
       text = this.#encode(value);
-    } catch {
-      text = undefined;
+    } catch (error) {
+      if (this.letter === jsonLetter && error instanceof NotJson) reason = reasonOf(error) + adviceFor(error);
     }
-    if (typeof text !== "string") {
-      const allowed = {
-        j: "a value that JSON can express",
-        s: "data without functions",
-        c: "a value that the codec can encode",
-      };
-      throw new TypeError(`a cached value must be ${allowed[this.letter as "j"]}`);
-    }
-    return text;
+    if (typeof text === "string") return text;
+    const allowed = {
+      j: "a value that JSON can express",
+      s: "data without functions",
+      c: "a value that the codec can encode",
+    };
+    throw new TypeError(`a cached value must be ${allowed[this.letter as "j"]}${reason}`);
+  }
+
+  /**
+   * The value that readers of an encoded value get: a copy, frozen if requests share it. The original if its own codec cannot
+   * read it.
+   */
+  readBack(payload: string, isShared: boolean, original: unknown): unknown {
+    const value = this.decode(this.letter, payload);
+    if (value === undefined) return original;
+    if (isShared) freezeValue(this.letter, value);
+    return value;
   }
 
   /** Undefined for text that the codec cannot read. */
@@ -288,12 +303,18 @@ export class Codecs {
   }
 }
 
-export const json: CacheCodec = {
-  encode: (value) => JSON.stringify(value),
-  decode: (text) => JSON.parse(text) as unknown,
-};
+function parseJson(text: string): unknown {
+  return JSON.parse(text) as unknown;
+}
 
-export const structured: CacheCodec = {
+/** Advice for a value that only the other codec can encode. */
+function adviceFor({ message }: NotJson): string {
+  return /^$|undefined$|function|symbol|Promise|Error|Weak|iterable/.test(message)
+    ? ""
+    : '; cache.codec: "structured" can encode it';
+}
+
+const structured: CacheCodec = {
   encode: (value) => stringify(value),
   decode: (text) => parse(text) as unknown,
 };

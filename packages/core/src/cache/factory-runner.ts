@@ -3,14 +3,16 @@ import type { CacheStore, Lease, LeaseOutcome } from "../store/ports/cache.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { FactoryContext } from "./cache-types.js";
 import type { Codecs, CachedEntry } from "./entry.js";
-import type { Entries, NewEntry } from "./entries.js";
-import type { EntryGenerations, Generations } from "./generations.js";
+import type { ComposedEntry, Entries, NewEntry } from "./entries.js";
+import type { EntryGenerations, GenerationSnapshot, Generations } from "./generations.js";
 import { snapshotOf, unchanged } from "./generations.js";
 import type { Leases, LeaseWaiters } from "./leases.js";
 import type { ResolvedCachePolicy } from "./options.js";
 import type { Region } from "./regions.js";
 import type { SingleFlight } from "./single-flight.js";
 import type { Tiers } from "./tiers.js";
+import { clearInterval, monotonicNow, setInterval } from "../lib/real-timers.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 /** A call of a factory, and the rules for its result. */
 export interface FactoryRun {
@@ -29,8 +31,9 @@ export interface FactoryRun {
   readonly onTooLarge: (size: number) => void;
 }
 
-/** The result of a run. The caller that started it gets the value itself; others read the entry. */
+/** The result of a run. All callers read the entry, so that nobody gets the object that the factory returned. */
 export interface FactoryResult {
+  /** The value if there is no entry: it is undefined, or its own codec cannot read it. */
   readonly value: unknown;
   readonly entry: CachedEntry | undefined;
 }
@@ -111,14 +114,14 @@ export class FactoryRunner {
         waiter.cancel();
       }
       const entry = await this.#tiers.fetch(region, key, tags);
-      if (entry !== undefined && isNewValue(entry, stale)) return { value: entry.read(), entry };
+      if (entry !== undefined && isNewValue(entry, stale)) return { value: undefined, entry };
     }
   }
 
   /** Undefined while the store is down. */
   async #requestLease({ region, tags, policy, force }: FactoryRun, storeKey: string): Promise<LeaseReply | undefined> {
     const owner = randomBytes(12).toString("base64url");
-    const askedAt = performance.now();
+    const askedAt = steadyNow();
     try {
       const leasing = this.#store.lease(storeKey, owner, leaseMs, force);
       // Generations are read before the factory reads its data, which may change from now on.
@@ -137,7 +140,7 @@ export class FactoryRunner {
   }
 
   async #runWithLease(run: FactoryRun, flight: FactoryFlight, lease: LeaseReply): Promise<FactoryResult> {
-    const { region, key, force, stale } = run;
+    const { region, force, stale } = run;
     const { storeKey, owner, generations, askedAt } = lease;
     let ending: Promise<boolean> | undefined;
     const endLease = (settlement: LeaseOutcome): Promise<boolean> =>
@@ -166,22 +169,25 @@ export class FactoryRunner {
     try {
       if (!force && tombstone === undefined) {
         const existing = await Promise.resolve(this.#entries.read(region, lease.text, askedAt)).catch(() => undefined);
-        if (existing !== undefined && isNewValue(existing, stale)) return { value: existing.read(), entry: existing };
+        if (existing !== undefined && isNewValue(existing, stale)) return { value: undefined, entry: existing };
       }
       const value = await this.#callFactory(run, flight);
       const encoded = this.#encode(run, value);
       if (encoded === undefined) {
         // A waiting caller may have come after an invalidation that this run did not see: it needs a run of its own.
-        const isNothing =
-          value === undefined && ticket.isCurrent && unchanged(generations.generations, generations.versions);
-        await endLease({ outcome: isNothing ? "nothing" : value === undefined ? "failed" : "unkept" });
-        return { value, entry: undefined };
+        const isNothing = ticket.isCurrent && unchanged(generations.generations, generations.versions);
+        await endLease({ outcome: isNothing ? "nothing" : "failed" });
+        return { value: undefined, entry: undefined };
       }
       const composed = this.#entries.compose(region, encoded, generations.values);
+      if (this.#isTooLarge(run, encoded)) {
+        await endLease({ outcome: "unkept" });
+        return this.#resultOf(run, value, composed, generations, askedAt, false);
+      }
       const kept = await endLease({ outcome: "filled", value: composed.text, ttlMs: composed.ttlMs });
       if (kept) this.#tiers.clearTombstone(storeKey, tombstone);
       // Where the lease was lost, the store has a newer value.
-      return { value, entry: this.#tiers.admit(region, key, composed, generations, askedAt, kept && ticket.isCurrent) };
+      return this.#resultOf(run, value, composed, generations, askedAt, kept && ticket.isCurrent);
     } finally {
       flight.signal.removeEventListener("abort", release);
       release();
@@ -191,7 +197,7 @@ export class FactoryRunner {
   /** The local tier keeps the value for `local.ttl`: the store cannot report changes of it. */
   async #runWithoutLease(run: FactoryRun, flight: FactoryFlight): Promise<FactoryResult> {
     const { region, key, tags } = run;
-    const askedAt = performance.now();
+    const askedAt = steadyNow();
     const snapshot = snapshotOf(this.#entries.generationsOf(region, tags));
     const ticket = this.#tiers.issueTicket(this.#tiers.storeKey(region, key));
     const release = (): void => this.#tiers.closeTicket(ticket);
@@ -199,9 +205,10 @@ export class FactoryRunner {
     try {
       const value = await this.#callFactory(run, flight);
       const encoded = this.#encode(run, value);
-      if (encoded === undefined) return { value, entry: undefined };
+      if (encoded === undefined) return { value: undefined, entry: undefined };
       const composed = this.#entries.compose(region, encoded, []);
-      return { value, entry: this.#tiers.admit(region, key, composed, snapshot, askedAt, ticket.isCurrent) };
+      const isCurrent = !this.#isTooLarge(run, encoded) && ticket.isCurrent;
+      return this.#resultOf(run, value, composed, snapshot, askedAt, isCurrent);
     } finally {
       flight.signal.removeEventListener("abort", release);
       release();
@@ -210,7 +217,7 @@ export class FactoryRunner {
 
   async #callFactory({ region, factory, stale }: FactoryRun, { signal }: FactoryFlight): Promise<unknown> {
     signal.throwIfAborted();
-    const since = performance.now();
+    const since = monotonicNow();
     let failed = true;
     try {
       const value = await factory({ signal, stale: stale?.read() });
@@ -218,25 +225,42 @@ export class FactoryRunner {
       failed = false;
       return value;
     } finally {
-      region.statistics.factoryEnded(performance.now() - since, failed);
+      region.statistics.factoryEnded(monotonicNow() - since, failed);
     }
   }
 
-  /** Undefined for a value that is not stored. */
-  #encode({ key, tags, policy, checkPayload, onTooLarge }: FactoryRun, value: unknown): NewEntry | undefined {
+  /** The entry, kept in process if `isCurrent`. */
+  #resultOf(
+    { region, key }: FactoryRun,
+    value: unknown,
+    composed: ComposedEntry,
+    snapshot: GenerationSnapshot,
+    askedAt: number,
+    isCurrent: boolean,
+  ): FactoryResult {
+    const entry = this.#tiers.admit(region, key, composed, snapshot, askedAt, isCurrent);
+    return entry.isReadable ? { value: undefined, entry } : { value, entry: undefined };
+  }
+
+  /** Undefined for the value undefined if it is not stored. */
+  #encode({ key, tags, policy }: FactoryRun, value: unknown): NewEntry | undefined {
     const { ttlMs, graceMs, jitter, negativeTtlMs } = policy;
     const isNothing = value === undefined || value === null;
     if (value === undefined && negativeTtlMs === undefined) return undefined;
     const ttl = isNothing && negativeTtlMs !== undefined ? negativeTtlMs : ttlMs;
     const common = { key, tags, freshMs: applyJitter(ttl, jitter), graceMs: isNothing ? 0 : graceMs };
     if (value === undefined) return { ...common, letter: "0", payload: "" };
-    const payload = this.#codecs.encode(value);
+    return { ...common, letter: this.#codecs.letter, payload: this.#codecs.encode(value) };
+  }
+
+  /** Checks an entry before it is stored. */
+  #isTooLarge({ checkPayload, onTooLarge }: FactoryRun, { letter, payload }: NewEntry): boolean {
     if (payload.length > this.#maxValueSize) {
       onTooLarge(payload.length);
-      return undefined;
+      return true;
     }
-    checkPayload(payload);
-    return { ...common, letter: this.#codecs.letter, payload };
+    if (letter !== "0") checkPayload(payload);
+    return false;
   }
 }
 
@@ -254,5 +278,5 @@ function mayHold(leased: PromiseSettledResult<Lease>): boolean {
 
 /** True for a fresh entry that is newer than the stale one. */
 function isNewValue(entry: CachedEntry, stale: CachedEntry | undefined): boolean {
-  return performance.now() < entry.freshUntil && (stale === undefined || entry.createdAt > stale.createdAt);
+  return steadyNow() < entry.freshUntil && (stale === undefined || entry.createdAt > stale.createdAt);
 }

@@ -4,6 +4,7 @@ import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { allOf, Invalidations } from "./invalidations.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 /** Random text that the entries of a namespace, a view or a tag carry. A new value makes these entries misses. */
 export interface Generation {
@@ -121,7 +122,7 @@ export class Generations {
 
   /** The generations of a region. It looks them up again after a short time. */
   ofRegion(region: RegionGenerations): readonly Generation[] {
-    const now = performance.now();
+    const now = steadyNow();
     const known = region.knownGenerations;
     if (now - region.lookedUpAt < lookUpIntervalMs && !known.some(({ isEvicted }) => isEvicted)) return known;
     region.lookedUpAt = now;
@@ -208,7 +209,7 @@ export class Generations {
     const livesMs = Math.max(sharedKeyMs, ttlMs);
     if (generations.some((generation) => this.isRenewalPending(generation)))
       await this.#renewals.ensureApplied(generations.map(keyOf));
-    const now = performance.now();
+    const now = steadyNow();
     const asked = generations.filter((generation) => !this.isKnown(generation) || generation.livesUntil < now);
     if (asked.length === 0) return generations.map(({ value }) => value ?? "");
     const versions = asked.map(versionOf);

@@ -6,6 +6,8 @@ import { snapshotOf, unchanged } from "./generations.js";
 import type { LeaseWaiters } from "./leases.js";
 import { SingleFlight } from "./single-flight.js";
 import type { ReadTicket, Tiers } from "./tiers.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 /** A call of getOrSet that neither the memo nor the local tier could answer. */
 export interface GetOrSetRequest extends Omit<FactoryRun, "stale"> {
@@ -55,7 +57,7 @@ export class GetOrSet {
     if (!this.#isSubscribed) this.#waiters.subscribe();
     this.#isSubscribed = true;
     const found = force || isMissing ? undefined : await this.#tiers.fetch(region, key, tags);
-    const now = performance.now();
+    const now = steadyNow();
     if (found !== undefined && now < found.freshUntil) {
       statistics.count("store");
       this.refreshEarly(found, request);
@@ -89,17 +91,17 @@ export class GetOrSet {
     const { earlyRefresh } = request.policy;
     if (earlyRefresh === undefined) return;
     const dueAt = entry.monotonicCreatedAt + earlyRefresh * (entry.freshUntil - entry.monotonicCreatedAt);
-    if (performance.now() >= dueAt) this.#runInBackground({ ...request, stale: entry });
+    if (steadyNow() >= dueAt) this.#runInBackground({ ...request, stale: entry });
   }
 
   async #runFactory(run: GetOrSetRequest & FactoryRun): Promise<unknown> {
     const { policy, requestSignal, signal, force } = run;
-    const { flight, isNew } = this.#joinOrStart(run, force);
+    const { flight } = this.#joinOrStart(run, force);
     flight.isBackground = false;
     const result = await flight.join({ timeoutMs: policy.hardTimeoutMs, requestSignal, signal });
     // The run was in the background and gave up before this caller joined it.
     if (result === undefined) return this.#runFactory(run);
-    return isNew || result.entry === undefined ? result.value : result.entry.read();
+    return result.entry === undefined ? result.value : result.entry.read();
   }
 
   #runInBackground(run: GetOrSetRequest & FactoryRun): void {

@@ -3,6 +3,7 @@ import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { RetryQueue } from "../lib/retry-queue.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 export interface InvalidationsOptions {
   /** Invalidates a key in the store. Rejects with a StoreFault; may be called again. */
@@ -130,10 +131,10 @@ export class Invalidations {
   async #close(): Promise<void> {
     this.#retries.close();
     if (this.#pending.size === 0) return;
-    const end = performance.now() + closeTimeoutMs;
+    const end = monotonicNow() + closeTimeoutMs;
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, closeTimeoutMs)));
-    while (this.#pending.size > 0 && performance.now() < end) {
+    while (this.#pending.size > 0 && monotonicNow() < end) {
       const pause = new Promise<void>((resolve) => setTimeout(resolve, closeRetryMs));
       const attempt = this.ensureApplied([...this.#pending.keys()]).catch(() => pause);
       await Promise.race([attempt, timeout]);

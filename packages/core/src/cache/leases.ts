@@ -2,6 +2,7 @@ import type { CacheEvent, CacheStore } from "../store/ports/cache.js";
 import { cacheChannel, readEvent, withdrawnMs } from "../store/ports/cache.js";
 import type { Channels } from "../store/ports/channels.js";
 import { RetryQueue } from "../lib/retry-queue.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /** How long closing waits for the store. All steps of closing together have a second. */
 const closeTimeoutMs = 250;

@@ -34,6 +34,7 @@ export interface CachePolicy {
   readonly negativeTtl?: Duration | undefined;
 }
 
+/** Options of the cache in this process. */
 export interface LocalCacheOptions {
   /** How long a value in process is used without asking Redis. A tracked namespace needs no such limit. @default "5s" */
   readonly ttl?: Duration | undefined;
@@ -45,6 +46,7 @@ export interface LocalCacheOptions {
   readonly copies?: boolean | undefined;
 }
 
+/** Options of the cache. */
 export interface CacheOptions extends CachePolicy {
   /** The memo: a request reads each key once. @default true */
   readonly memo?: boolean | undefined;
@@ -150,6 +152,26 @@ export function resolveCachePolicy(
     jitter: jitter ?? base.jitter,
     negativeTtlMs: ms("negativeTtl", negativeTtl) ?? base.negativeTtlMs,
   };
+}
+
+const setNames = ["ttl", "grace", "jitter", "tags", "shared"];
+const getOrSetNames = [...policyNames, "key", "tags", "shared", "forceFresh", "signal"];
+
+/** Checks the shape of a call of `set()` or `setMany()`. */
+export function checkSet(options: unknown): void {
+  if (typeof options === "number" || typeof options === "string")
+    throw optionError("cache.set()", `takes its options as an object: set(key, value, { ttl: "5m" })`);
+  checkObject("cache.set()", options, setNames);
+}
+
+/** Checks the shape of a call of `getOrSet()`, whose key and factory other libraries take one after the other. */
+export function checkGetOrSet(options: unknown, factory: unknown): void {
+  const shape = 'getOrSet({ key: "users:42", ttl: "5m" }, () => load())';
+  if (typeof options !== "object" || options === null)
+    throw optionError("getOrSet()", `takes an object with the key, and a function that makes the value: ${shape}`);
+  checkObject("getOrSet()", options, getOrSetNames);
+  if (typeof factory !== "function")
+    throw optionError("getOrSet()", `needs a function that makes the value as its second argument: ${shape}`);
 }
 
 function checkPart(option: string, value: unknown, min: number, max: number): void {

@@ -1,5 +1,6 @@
 import { maxTimerMs } from "../lib/duration.js";
 import { OutageError } from "../lib/outage.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /**
  * The factory did not make a value within `hardTimeout`; Express and Koa answer 503. The factory is slow, or hangs, or reads
@@ -7,6 +8,7 @@ import { OutageError } from "../lib/outage.js";
  */
 export class CacheTimeout extends OutageError {
   override readonly name = "CacheTimeout";
+  /** The stable name of the error. */
   readonly code = "cache_timeout";
 
   constructor(ms: number) {

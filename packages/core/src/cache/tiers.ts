@@ -10,6 +10,7 @@ import type { Invalidations } from "./invalidations.js";
 import type { LeaseWaiters } from "./leases.js";
 import type { LocalTier } from "./local-tier.js";
 import type { Region } from "./regions.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 export interface TiersOptions {
   readonly store: CacheStore;
@@ -116,7 +117,7 @@ export class Tiers {
       storeKey,
       asked,
       versions: asked.length === 0 ? noVersions : asked.map(versionOf),
-      askedAt: performance.now(),
+      askedAt: steadyNow(),
       ticket: this.#local === undefined ? undefined : this.#tickets.issue(storeKey),
     };
     const keys = asked.length === 0 ? [storeKey] : [storeKey].concat(asked.map(keyOf));
@@ -186,7 +187,7 @@ export class Tiers {
       return { entry, storeKey, tombstone: this.tombstone(storeKey), ticket: this.issueTicket(storeKey) };
     });
     try {
-      const askedAt = performance.now();
+      const askedAt = steadyNow();
       const maxTtlMs = Math.max(0, ...entries.map(({ freshMs, graceMs }) => freshMs + graceMs));
       const generationsOfAll = this.#entries.generationsOf(region, entries[0]?.tags ?? noTags);
       const generations = await this.#generations.ensure(generationsOfAll, maxTtlMs);

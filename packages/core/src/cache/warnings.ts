@@ -1,5 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import { identifyingText } from "../auth/identifying-claim.js";
+import { callSite } from "../lib/call-site.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** Warnings of one process: enough to be seen, too few to hide other messages. */
@@ -55,13 +56,6 @@ function identifiersOf({ subject, principal, sessionId, claims }: Auth): string[
   return [subject, principal, sessionId, email, name, identifyingText(org), identifyingText(tid)].filter(
     (text): text is string => typeof text === "string" && text.length >= minLength,
   );
-}
-
-/** The first line of the stack that belongs to the application; undefined after an await. */
-function callSite(): string | undefined {
-  const lines = (new Error().stack ?? "").split("\n").slice(1);
-  const own = lines.find((line) => !/[/\\](@portcullis|packages)[/\\]core[/\\]|node:|processTicks/.test(line));
-  return own?.trim().replace(/^at /, "");
 }
 
 /** Warns once for each namespace that a value was not cached because of its size. */

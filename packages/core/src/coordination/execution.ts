@@ -8,6 +8,7 @@ import type { Telemetry } from "../telemetry/telemetry.js";
 import type { KeptResponse } from "./kept-response.js";
 import { encodeKept } from "./kept-response.js";
 import type { Repeats } from "./repeats.js";
+import { clearInterval, queueMicrotask, setInterval, setTimeout } from "../lib/real-timers.js";
 
 export interface ExecutionServices {
   readonly store: IdempotencyStore;

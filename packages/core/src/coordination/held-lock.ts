@@ -5,6 +5,7 @@ import type { LockLossReason } from "./lock-error.js";
 import { LockLostError } from "./lock-error.js";
 import type { ResolvedLock } from "./lock-options.js";
 import { leaseOf } from "./lock-options.js";
+import { monotonicNow } from "../lib/real-timers.js";
 
 /** A lock that was taken. */
 export interface Lock {
@@ -45,7 +46,6 @@ export interface LockKeeper {
   readonly giveBack: (claim: LockClaim, leaseMs: number) => void;
 }
 
-const monotonic = performance.now.bind(performance);
 /** An automatic extension that failed is repeated after a twelfth of the lease. */
 const retryPart = 12;
 const minRetryMs = 25;
@@ -100,7 +100,7 @@ export class HeldLock implements Lock {
   }
 
   get isHeld(): boolean {
-    return this.#state === "held" && monotonic() < this.#heldUntil;
+    return this.#state === "held" && monotonicNow() < this.#heldUntil;
   }
 
   /** Why the lock was lost; undefined while it is held, and if it was given back. */
@@ -129,7 +129,7 @@ export class HeldLock implements Lock {
       return false;
     } catch {
       this.#keeper.giveBack(this.#claim, this.#demand.leaseMs);
-      return monotonic() < this.#heldUntil;
+      return monotonicNow() < this.#heldUntil;
     }
   }
 
@@ -166,7 +166,7 @@ export class HeldLock implements Lock {
 
   /** Ends the lock if its lease has ended, for example while the process stood still. */
   #checkClock(): boolean {
-    if (this.#state === "held" && monotonic() >= this.#heldUntil) this.lose("expired");
+    if (this.#state === "held" && monotonicNow() >= this.#heldUntil) this.lose("expired");
     return this.#state === "held";
   }
 
@@ -176,7 +176,7 @@ export class HeldLock implements Lock {
 
   /** Extends the lease. Rejects with a StoreFault. */
   async #renew(leaseMs: number): Promise<void> {
-    const askedAt = monotonic();
+    const askedAt = monotonicNow();
     const kept = await this.#keeper.store.extend(this.#claim, this.fence, leaseMs);
     if (this.#state !== "held") return;
     if (!kept) return this.lose("taken");
@@ -206,7 +206,7 @@ export class HeldLock implements Lock {
   /** The lease ends, or is to be extended. */
   pass(): void {
     if (!this.#checkClock()) return;
-    const now = monotonic();
+    const now = monotonicNow();
     if (now < this.#extendAt) return this.#schedule();
     const { leaseMs } = this.#demand;
     const ms = Math.max(1, Math.ceil(Math.min(leaseMs, this.#holdUntil - now)));
@@ -224,7 +224,7 @@ export class HeldLock implements Lock {
   #retry(): void {
     if (this.#state !== "held") return;
     const pauseMs = Math.min(maxRetryMs, Math.max(minRetryMs, this.#demand.leaseMs / retryPart));
-    this.#extendAt = monotonic() + pauseMs;
+    this.#extendAt = monotonicNow() + pauseMs;
     this.#schedule();
   }
 }

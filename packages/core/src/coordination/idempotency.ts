@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
+import type { DenialDetail, DescribeDenial } from "../http/denial-detail.js";
 import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
 import { optionError } from "../lib/validate.js";
 import type { Check, GateExchange } from "../request/state.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
 import type { Keyspace } from "../store/keyspace.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { ClaimAnswer, IdempotencyClaim, IdempotencyStore } from "../store/ports/idempotency.js";
@@ -12,13 +14,15 @@ import { fingerprintOf, readKey } from "./idempotency-key.js";
 import type { ResolvedIdempotency } from "./idempotency-options.js";
 import { decodeKept } from "./kept-response.js";
 import { Repeats } from "./repeats.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 export interface IdempotencyServices {
   readonly store: IdempotencyStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
   /** The refusal of a request without a caller. */
-  readonly refuseAnonymous: () => Denied;
+  readonly refuseAnonymous: (detail: DescribeDenial) => Denied;
+  readonly unguarded: Pick<UnguardedWarning, "noteRefusal">;
 }
 
 /** A larger body is refused: it is kept in memory until its fingerprint is made. */
@@ -52,15 +56,23 @@ export class Idempotency {
       const field = exchange.header("idempotency-key");
       if (field === undefined) {
         if (!options.required) return allowed;
-        return this.#refuse(deny("idempotency_key_missing", { cause: "the request has no Idempotency-Key" }));
+        return this.#refuse(
+          deny("idempotency_key_missing", { cause: "the request has no Idempotency-Key", detail: describeField }),
+        );
       }
       const key = readKey(field);
       if (key === undefined)
         return this.#refuse(
-          deny("idempotency_key_invalid", { cause: "the Idempotency-Key is not a text of 1 to 255 characters" }),
+          deny("idempotency_key_invalid", {
+            cause: "the Idempotency-Key is not a text of 1 to 255 characters",
+            detail: () => ({ ...describeField(), found: `${field.length} characters` }),
+          }),
         );
       const caller = callerOf(exchange, options);
-      if (caller === undefined) return this.#refuse(this.#services.refuseAnonymous());
+      if (caller === undefined) {
+        if (options.caller === undefined) this.#services.unguarded.noteRefusal("idempotency()", state);
+        return this.#refuse(this.#services.refuseAnonymous(describeCaller));
+      }
       state.markDone(this);
       return this.#answer(exchange, options, [...caller, exchange.method, pathOf(exchange.url), key]);
     };
@@ -98,7 +110,10 @@ export class Idempotency {
       case "mismatch":
         return this.#end(
           "mismatch",
-          deny("idempotency_mismatch", { cause: "the Idempotency-Key belongs to a request with another content" }),
+          deny("idempotency_mismatch", {
+            cause: "the Idempotency-Key belongs to a request with another content",
+            detail: () => ({ key: this.#services.keys.digestOf(...identity) }),
+          }),
         );
       case "running":
         return this.#conflict();
@@ -115,7 +130,7 @@ export class Idempotency {
     let answer = await store.claim(claim);
     if (waitMs === 0 || !isRunning(answer) || this.#waiting >= maxWaiting) return answer;
     this.#waiting += 1;
-    const deadline = performance.now() + waitMs;
+    const deadline = monotonicNow() + waitMs;
     const change = new Change();
     const stop = store.watch(claim.key, () => change.notify());
     const { signal } = exchange;
@@ -125,7 +140,7 @@ export class Idempotency {
       for (;;) {
         // After the watch began, so that no change is missed.
         answer = await store.claim({ ...claim, waits: true });
-        const leftMs = deadline - performance.now();
+        const leftMs = deadline - monotonicNow();
         if (!isRunning(answer) || leftMs <= 0 || signal.aborted) break;
         // Nobody tells of a lease that ends because its process has.
         await change.wait(Math.min(leftMs, answer.leftMs + 10));
@@ -161,7 +176,11 @@ export class Idempotency {
     if (fault.kind === "timeout" || fault.kind === "unreachable") void releaseClaim(claim, this.#executionServices());
     telemetry.degraded("idempotency", policy, fault.kind, policy === "allow" ? "allowed" : "denied");
     telemetry.idempotent(policy === "allow" ? "unprotected" : "unavailable");
-    return policy === "allow" ? allowed : unavailable("the store of idempotent requests does not answer");
+    return policy === "allow"
+      ? allowed
+      : unavailable("the store of idempotent requests does not answer", "store_unavailable", () => ({
+          reason: fault.reply ?? fault.kind,
+        }));
   }
 
   #conflict(): Denied {
@@ -184,6 +203,14 @@ export class Idempotency {
     const { store, telemetry } = this.#services;
     return { store, telemetry, repeats: this.#repeats };
   }
+}
+
+function describeField(): DenialDetail {
+  return { header: "Idempotency-Key", expected: "one text of 1 to 255 printable ASCII characters", found: "none" };
+}
+
+function describeCaller(): DenialDetail {
+  return { expected: "a user from a guard in front of idempotency(), or a name from its option caller", found: "none" };
 }
 
 /** The caller of a request, told apart by where it comes from; undefined without one. */
@@ -220,7 +247,13 @@ async function readFingerprint<Raw>(exchange: GateExchange<Raw>): Promise<string
     body.kind === "too_large"
       ? undefined
       : fingerprintOf({ method, url, contentType: exchange.header("content-type") }, body, maxBodyBytes);
-  return fingerprint ?? deny("content_too_large", { cause: "the body is too large for an idempotent request" });
+  return (
+    fingerprint ??
+    deny("content_too_large", {
+      cause: "the body is too large for an idempotent request",
+      detail: () => ({ expected: `at most ${maxBodyBytes} bytes` }),
+    })
+  );
 }
 
 function isRunning(answer: ClaimAnswer | StoreFault): answer is Extract<ClaimAnswer, { readonly state: "running" }> {

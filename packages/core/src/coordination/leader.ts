@@ -10,7 +10,9 @@ import { LockError, LockLostError } from "./lock-error.js";
 import type { LockDemand } from "./lock-options.js";
 import { leaseOf, nameOf } from "./lock-options.js";
 import type { LockService } from "./locks.js";
+import { clearTimeout, queueMicrotask, setTimeout } from "../lib/real-timers.js";
 
+/** Options of `leader()`. */
 export interface LeaderOptions {
   /**
    * How long a leader leads without a confirmation: 100 ms to 1 day. It is confirmed at each third of this time. After the
@@ -21,11 +23,13 @@ export interface LeaderOptions {
 
 /** The begin of a term. */
 export interface Elected {
+  /** The fence of the leadership: a number that grows with each new leader. */
   readonly fence: number;
 }
 
 /** The end of a term. */
 export interface LeadershipLost {
+  /** The fence of the leadership that was lost. */
   readonly fence: number;
   /** `released`: resigned; the others as for a lock. */
   readonly reason: LockLossReason;
@@ -49,6 +53,7 @@ export type LeaderTask = (signal: AbortSignal, fence: number) => unknown;
  * As with locks, a leader that stands still may be succeeded without knowing it: send `fence` with every write.
  */
 export interface Leader {
+  /** Name of the leadership. */
   readonly name: string;
   /** Does this process lead now, by its monotonic clock? */
   readonly isLeader: boolean;

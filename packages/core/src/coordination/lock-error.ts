@@ -20,6 +20,7 @@ const messages: Readonly<Record<LockErrorCode, string>> = {
  */
 export class LockError extends OutageError {
   override readonly name: string = "LockError";
+  /** The stable name of the reason. */
   readonly code: LockErrorCode;
 
   constructor(code: LockErrorCode, message: string = messages[code]) {
@@ -45,6 +46,7 @@ const losses: Readonly<Record<LockLossReason, string>> = {
 /** The lock is no longer held, so that another process may hold it. */
 export class LockLostError extends LockError {
   override readonly name = "LockLostError";
+  /** How the lock was lost. */
   readonly reason: LockLossReason;
 
   constructor(reason: LockLossReason) {

@@ -2,6 +2,7 @@ import type { Channels } from "../store/ports/channels.js";
 import type { LockKeys } from "../store/ports/locks.js";
 import { lockChannel } from "../store/ports/locks.js";
 import { LockError } from "./lock-error.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 /** A process may have so many callers that wait for locks. */
 const maxWaiters = 10_000;
@@ -48,7 +49,7 @@ export class Waiter {
 
   /** Keeps the process alive until this time, in monotonic milliseconds, or the end of the waiting. */
   stay(until: number): void {
-    if (Number.isFinite(until)) this.#timer ??= setTimeout(() => this.pass(), until - performance.now());
+    if (Number.isFinite(until)) this.#timer ??= setTimeout(() => this.pass(), until - monotonicNow());
   }
 
   /** The caller has left. */

@@ -18,6 +18,7 @@ import type { AcquireOptions, LockDemand, LockOptions } from "./lock-options.js"
 import { resolveAcquire, resolveLock } from "./lock-options.js";
 import type { Waiter } from "./lock-waiters.js";
 import { LockWaiters } from "./lock-waiters.js";
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../lib/real-timers.js";
 
 /** A function that runs while a lock is held. The signal is aborted when the lock is lost. */
 export type LockedTask<T> = (signal: AbortSignal, fence: number) => T | PromiseLike<T>;
@@ -39,6 +40,7 @@ export interface Locks {
    * rejects, its own error is the reason.
    */
   using<T>(names: string | readonly string[], task: LockedTask<T>): Promise<T>;
+  /** The same with options. */
   using<T>(names: string | readonly string[], options: AcquireOptions, task: LockedTask<T>): Promise<T>;
   /**
    * Takes a lock and waits for it up to `wait`. Rejects with a {@link LockError}: `lock_timeout`, `lock_overloaded` (10,000
@@ -64,8 +66,6 @@ const maxKnownNames = 1000;
 const maxKnownLength = 128;
 /** How long closing waits for holders that give their locks back. All steps of closing together have a second. */
 const closeTimeoutMs = 250;
-
-const monotonic = performance.now.bind(performance);
 
 /** Takes locks, waits for them, and gives back what nobody uses. */
 export class LockService implements Locks {
@@ -155,7 +155,7 @@ export class LockService implements Locks {
       signal?.throwIfAborted();
       this.#noteUse();
       const keys = this.#keysOf(demand);
-      const until = monotonic() + waitMs;
+      const until = monotonicNow() + waitMs;
       waiter = this.#waiters.enter(keys, signal);
       // A call in flight keeps the process alive, and so does the timer of a caller that waits.
       if (Number.isFinite(waitMs)) deadline = this.#deadlines.set(until, waiter);
@@ -167,7 +167,7 @@ export class LockService implements Locks {
       for (;;) {
         waiter.forgetNews();
         const claim = this.#claimOf(demand, keys, true);
-        const askedAt = monotonic();
+        const askedAt = monotonicNow();
         const taking = this.#store.take(claim);
         let answer: LockAnswer;
         try {
@@ -217,7 +217,7 @@ export class LockService implements Locks {
     this.#requireOpen();
     this.#noteUse();
     const claim = this.#claimOf(demand, this.#keysOf(demand), false);
-    const askedAt = monotonic();
+    const askedAt = monotonicNow();
     const taking = this.#store.take(claim);
     this.#finish(taking);
     try {
@@ -249,7 +249,7 @@ export class LockService implements Locks {
   /** The lock, unless it is held by another owner, or the answer has come too late: it is given back then. */
   #hold(demand: LockDemand, claim: LockRequest, answer: LockAnswer, askedAt: number): HeldLock | LockIsHeld {
     if ("waitMs" in answer) return answer;
-    if (this.#closed || monotonic() >= leaseEnd(askedAt, claim.leaseMs)) {
+    if (this.#closed || monotonicNow() >= leaseEnd(askedAt, claim.leaseMs)) {
       this.#finish(this.#giveBack(claim));
       // It was taken, and is not held any more.
       return { waitMs: 0 };

@@ -69,6 +69,8 @@ export interface OneTimeServiceOptions {
   readonly telemetry: Telemetry;
   /** Called at each use. */
   readonly onUse: () => void;
+  /** Called for data with undefined members, which JSON leaves out. */
+  readonly onDropped?: (() => void) | undefined;
 }
 
 const minTtlMs = 1000;
@@ -95,17 +97,19 @@ export class OneTimeService implements OneTimeValues {
   readonly #keys: Keyspace;
   readonly #telemetry: Telemetry;
   readonly #onUse: () => void;
+  readonly #onDropped: (() => void) | undefined;
 
-  constructor({ store, keys, telemetry, onUse }: OneTimeServiceOptions) {
+  constructor({ store, keys, telemetry, onUse, onDropped }: OneTimeServiceOptions) {
     this.#store = store;
     this.#keys = keys;
     this.#telemetry = telemetry;
     this.#onUse = onUse;
+    this.#onDropped = onDropped;
   }
 
   async issue(purpose: string, data: unknown, options: OneTimeOptions): Promise<IssuedOneTimeValue> {
     checkPurpose(purpose);
-    const json = jsonText("oneTime.issue().data", data, maxBytes);
+    const json = jsonText("oneTime.issue().data", data, maxBytes, this.#onDropped);
     checkObject("oneTime.issue()", options, ["ttl", "subject"]);
     const ttlMs = durationMs("oneTime.issue().ttl", options.ttl, maxTtlMs);
     if (ttlMs < minTtlMs) throw rangeError("oneTime.issue().ttl", 'must be at least "1s"');

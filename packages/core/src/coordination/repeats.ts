@@ -1,4 +1,5 @@
 import type { StoreFault } from "../store/ports/fault.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 /** Calls that are repeated because the store did not answer. */
 export interface RepeatsOptions {
@@ -30,14 +31,14 @@ export class Repeats {
     if (this.#running >= this.#capacity || this.#bytes + bytes > this.#maxBytes) return;
     this.#running += 1;
     this.#bytes += bytes;
-    const until = performance.now() + lifeMs;
+    const until = monotonicNow() + lifeMs;
 
     const end = (): void => {
       this.#running -= 1;
       this.#bytes -= bytes;
     };
     const schedule = (waitMs: number): void => {
-      if (this.#isClosed || performance.now() + waitMs > until) return end();
+      if (this.#isClosed || monotonicNow() + waitMs > until) return end();
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
         void call().then((fault) => (fault?.outage === true ? schedule(Math.min(2 * waitMs, longestMs)) : end()));

@@ -1,6 +1,7 @@
 import type { Credentials, Scheme } from "../auth/credentials.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
+import type { DescribeDenial } from "../http/denial-detail.js";
 import { authenticateChallenge } from "../http/fields.js";
 import type { Denied, Header } from "../http/verdict.js";
 import { deny, unavailable } from "../http/verdict.js";
@@ -11,20 +12,25 @@ import { clockDiffers } from "../store/ports/health.js";
 export interface Challenges {
   /** Adds the URL of the API's metadata to every challenge from now on (RFC 9728 5.1). */
   announce(metadataUrl: string): void;
-  credentialsRequired(): Denied;
-  /** The refusal of any bad token. The client does not learn why it is refused; the cause is for logs. */
-  tokenInvalid(cause: string, scheme?: Scheme): Denied;
+  credentialsRequired(detail?: DescribeDenial): Denied;
+  /** The refusal of any bad token. The client does not learn why it is refused; cause and detail are for logs. */
+  tokenInvalid(cause: string, scheme?: Scheme, detail?: DescribeDenial): Denied;
   /** The refusal of credentials without a usable token. */
   badCredentials(credentials: Exclude<Credentials, { kind: "none" | "token" }>): Denied;
   tokenRefused(refusal: TokenRefusal, scheme: Scheme): Denied;
   /** The refusal of a bound token without a valid proof of possession (RFC 9449 7.1). */
-  proofInvalid(cause: string): Denied;
+  proofInvalid(cause: string, detail?: DescribeDenial): Denied;
   /** The refusal of a proof without a current nonce of this API (RFC 9449 9). */
   nonceRequired(nonce: string): Denied;
-  scopeInsufficient(scopes: readonly string[], scheme: Scheme): Denied;
-  claimInsufficient(): Denied;
+  scopeInsufficient(scopes: readonly string[], scheme: Scheme, detail?: DescribeDenial): Denied;
+  claimInsufficient(detail?: DescribeDenial): Denied;
   /** The refusal of a sign-in that is too old or too weak, with the requirements for a new one (RFC 9470). */
-  authenticationStale(maxAgeSeconds: number | undefined, acr: readonly string[] | undefined, scheme: Scheme): Denied;
+  authenticationStale(
+    maxAgeSeconds: number | undefined,
+    acr: readonly string[] | undefined,
+    scheme: Scheme,
+    detail?: DescribeDenial,
+  ): Denied;
 }
 
 /** The scheme of an accepted token. The challenge of this scheme carries the error. */
@@ -71,8 +77,8 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
     };
   }
 
-  function tokenInvalid(cause: string, scheme: Scheme = "Bearer"): Denied {
-    return deny("token_invalid", { cause, headers: invalid[scheme] });
+  function tokenInvalid(cause: string, scheme: Scheme = "Bearer", detail?: DescribeDenial): Denied {
+    return deny("token_invalid", { cause, detail, headers: invalid[scheme] });
   }
 
   return {
@@ -80,37 +86,38 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       metadata = url;
       ({ required, invalid, ambiguous } = prepare());
     },
-    credentialsRequired: () => deny("credentials_required", { cause: "no credentials", headers: required }),
+    credentialsRequired: (detail) =>
+      deny("credentials_required", { cause: "no credentials", detail, headers: required }),
     tokenInvalid,
     badCredentials(credentials) {
-      const { kind, cause } = credentials;
+      const { kind, cause, detail } = credentials;
       switch (kind) {
         case "malformed":
-          return tokenInvalid(cause, credentials.scheme);
+          return tokenInvalid(cause, credentials.scheme, detail);
         case "too_large":
-          return deny("token_too_large", { cause, headers: invalid[credentials.scheme] });
+          return deny("token_too_large", { cause, detail, headers: invalid[credentials.scheme] });
         case "ambiguous":
-          return deny("request_invalid", { cause, headers: ambiguous });
+          return deny("request_invalid", { cause, detail, headers: ambiguous });
         case "foreign_origin":
-          return deny("origin_refused", { cause });
+          return deny("origin_refused", { cause, detail });
       }
     },
-    tokenRefused: ({ code, cause }, scheme) =>
-      code === "keys_unavailable" ? unavailable(cause, code) : tokenInvalid(cause, scheme),
-    proofInvalid: (cause) =>
-      deny("dpop_proof_invalid", { cause, headers: [challenge({ error: "invalid_dpop_proof" }, "DPoP")] }),
+    tokenRefused: ({ code, cause, detail }, scheme) =>
+      code === "keys_unavailable" ? unavailable(cause, code, detail) : tokenInvalid(cause, scheme, detail),
+    proofInvalid: (cause, detail) =>
+      deny("dpop_proof_invalid", { cause, detail, headers: [challenge({ error: "invalid_dpop_proof" }, "DPoP")] }),
     nonceRequired: (nonce) =>
       deny("dpop_nonce_required", {
         cause: "the DPoP proof has no current nonce",
         headers: [challenge({ error: "use_dpop_nonce" }, "DPoP"), ["DPoP-Nonce", nonce]],
       }),
-    scopeInsufficient(scopes, scheme) {
+    scopeInsufficient(scopes, scheme, detail) {
       const headers = [challenge({ error: "insufficient_scope", scope: scopes.join(" ") }, scheme)];
-      return deny("scope_insufficient", { cause: "a required scope is missing", headers });
+      return deny("scope_insufficient", { cause: "a required scope is missing", detail, headers });
     },
-    claimInsufficient: () =>
-      deny("claim_insufficient", { cause: "a required claim is missing, or its value is not accepted" }),
-    authenticationStale(maxAgeSeconds, acr, scheme) {
+    claimInsufficient: (detail) =>
+      deny("claim_insufficient", { cause: "a required claim is missing, or its value is not accepted", detail }),
+    authenticationStale(maxAgeSeconds, acr, scheme, detail) {
       const parameters = {
         error: "insufficient_user_authentication",
         error_description: "A more recent or stronger sign-in is required",
@@ -119,6 +126,7 @@ export function createChallenges({ realm, dpop }: ChallengeOptions): Challenges 
       };
       return deny("authentication_stale", {
         cause: "the sign-in is too old or too weak",
+        detail,
         headers: [challenge(parameters, scheme)],
       });
     },

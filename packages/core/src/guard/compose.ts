@@ -25,12 +25,18 @@ function withHeaders(headers: readonly Header[], reply: Reply): Reply {
 
 /** Applies a check only to requests that the condition does not match. */
 export function exceptWhere<Raw>(matches: (exchange: GateExchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
-  return (exchange) => (matches(exchange) ? allowed : check(exchange));
+  return (exchange) => (matches(exchange) ? skip(exchange) : check(exchange));
 }
 
 /** Applies a check only to requests that the condition matches. */
 export function onlyWhere<Raw>(matches: (exchange: GateExchange<Raw>) => boolean, check: Check<Raw>): Check<Raw> {
-  return (exchange) => (matches(exchange) ? check(exchange) : allowed);
+  return (exchange) => (matches(exchange) ? check(exchange) : skip(exchange));
+}
+
+/** The check may be a guard: then a limit per user behind it finds no user, which is meant. */
+function skip({ state }: GateExchange): Verdict {
+  state.skipGuard();
+  return allowed;
 }
 
 /**

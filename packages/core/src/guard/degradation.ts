@@ -8,7 +8,7 @@ import { denyExhausted, isViolated, quotaAfter } from "../limits/verdict.js";
 import type { CountedConsumption } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
-import type { TokenQuestion } from "../store/ports/decisions.js";
+import type { Consumption, CounterState, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -20,6 +20,8 @@ export interface DegradationOptions {
   readonly challenges: Challenges;
   readonly instances: number;
   readonly telemetry: Telemetry;
+  /** The reason for which there is no connection to the store; undefined while there is one. */
+  readonly storeFailure?: (() => string | undefined) | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -35,6 +37,15 @@ export interface LocalDecision<Raw> {
   readonly denial: Denied | undefined;
   readonly counted: readonly CountedConsumption<Raw>[];
 }
+
+/** The decisions that a guard leaves to the policies for outages. */
+export type DegradationPolicies = Pick<
+  Degradation,
+  "announce" | "noteAnswer" | "refusesToken" | "decideRevocation" | "decideLimits" | "unavailable"
+>;
+
+/** Counter states of this process, in the order of their consumptions. */
+type LocalStates = readonly (CounterState | StoreFault)[];
 
 /** Decides by policy while the store cannot: the table in docs/operations.md. */
 export class Degradation {
@@ -60,6 +71,19 @@ export class Degradation {
     if (typeof policy === "object") this.#keepsTime = true;
   }
 
+  /** The same decisions, without an effect: nothing is counted, noted or reported. */
+  preview(): DegradationPolicies {
+    return {
+      announce: () => undefined,
+      noteAnswer: () => undefined,
+      refusesToken: (question, policy) => this.refusesToken(question, policy),
+      decideRevocation: ({ question }, fault, refused) => this.#decideUnknown(question, fault, refused),
+      unavailable: (cause, fault, policy) => this.unavailable(cause, fault, policy),
+      decideLimits: (unanswered) =>
+        this.#decideLocally(unanswered, (consumptions) => this.#local.corrections.preview(consumptions)),
+    };
+  }
+
   /** Would a token be refused now if the store cannot say whether it is revoked? */
   refusesUnknown(policy: RevocationPolicy = this.#options.revocationPolicy): boolean {
     if (typeof policy === "object") return steadyNow() - this.#lastAnswerAt > policy.graceMs;
@@ -81,11 +105,26 @@ export class Degradation {
     refused: boolean,
     policy: RevocationPolicy = this.#options.revocationPolicy,
   ): Denied | undefined {
-    const { challenges, telemetry } = this.#options;
-    if (this.#isKnownRevoked(question)) return challenges.tokenInvalid("the token is revoked");
     const name = typeof policy === "object" ? "grace" : policy;
-    telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
-    return refused ? unavailable(`the store cannot say whether the token is revoked: ${fault.kind}`) : undefined;
+    if (!this.#isKnownRevoked(question))
+      this.#options.telemetry.degraded("revocation", name, fault.kind, refused ? "denied" : "allowed");
+    return this.#decideUnknown(question, fault, refused);
+  }
+
+  #decideUnknown(question: VerifiedToken["question"], fault: StoreFault, refused: boolean): Denied | undefined {
+    if (this.#isKnownRevoked(question))
+      return this.#options.challenges.tokenInvalid("the token is revoked", undefined, () => ({
+        reason: "a record that this process knows, while the store does not answer",
+      }));
+    return refused ? this.unavailable("the store cannot say whether the token is revoked", fault) : undefined;
+  }
+
+  /** The refusal for a fault of the store, with its reason. */
+  unavailable(cause: string, fault: StoreFault, policy?: string): Denied {
+    return unavailable(`${cause}: ${fault.kind}`, "store_unavailable", () => ({
+      policy,
+      reason: fault.reply ?? this.#options.storeFailure?.(),
+    }));
   }
 
   #isKnownRevoked(question: VerifiedToken["question"]): boolean {
@@ -98,39 +137,45 @@ export class Degradation {
    * refusing it. Other processes do not know these counts, so a request that passes gets no rate-limit fields for them.
    */
   decideLimits<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
-    const decision = this.#decideLocally(unanswered);
+    const decision = this.#decideLocally(unanswered, (consumptions) => this.#countLocally(consumptions));
     const outcome = decision.denial === undefined ? "allowed" : "denied";
     for (const { applied, fault } of unanswered)
       this.#options.telemetry.degraded("limit", applied.policy.onStoreError, fault.kind, outcome);
     return decision;
   }
 
-  #decideLocally<Raw>(unanswered: readonly Unanswered<Raw>[]): LocalDecision<Raw> {
+  #countLocally(consumptions: readonly Consumption[]): LocalStates {
+    return this.#local.ask({ beforeToken: consumptions, token: undefined, afterToken: [] }).beforeToken;
+  }
+
+  #decideLocally<Raw>(
+    unanswered: readonly Unanswered<Raw>[],
+    count: (consumptions: readonly Consumption[]) => LocalStates,
+  ): LocalDecision<Raw> {
     const denying = unanswered.find(({ applied: { policy } }) => policy.onStoreError === "deny" && !policy.shadow);
     if (denying !== undefined)
-      return { denial: unavailable(`the store cannot count: ${denying.fault.kind}`), counted: [] };
+      return {
+        denial: this.unavailable("the store cannot count", denying.fault, denying.applied.policy.name),
+        counted: [],
+      };
     const local = unanswered
       .filter(({ applied }) => applied.policy.onStoreError === "local")
       .map(({ applied }) => this.#divide(applied));
     if (local.length === 0) return { denial: undefined, counted: [] };
-    const answer = this.#local.ask({
-      beforeToken: local.map(({ consumption }) => consumption),
-      token: undefined,
-      afterToken: [],
-    });
+    const states = count(local.map(({ consumption }) => consumption));
     const quotas: Quota[] = [];
-    let isBlocked = false;
+    const blocked: Quota[] = [];
     const counted: CountedConsumption<Raw>[] = [];
     local.forEach((applied, index) => {
-      const counter = answer.beforeToken[index];
+      const counter = states[index];
       if (counter === undefined || counter instanceof StoreFault) return;
       const quota = quotaAfter(applied, counter);
       quotas.push(quota);
-      isBlocked ||= counter.blocked === true && isViolated(quota);
+      if (counter.blocked === true && isViolated(quota)) blocked.push(quota);
       if (counter.receipt !== undefined)
         counted.push({ applied, receipt: counter.receipt, store: this.#local.corrections });
     });
-    return { denial: denyExhausted(quotas, isBlocked, false, this.#options.now), counted };
+    return { denial: denyExhausted(quotas, blocked, false, this.#options.now, local), counted };
   }
 
   /** The share of this process in a limit. */

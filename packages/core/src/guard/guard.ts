@@ -1,9 +1,8 @@
-import type { Auth } from "../auth/claims.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
 import type { CacheService } from "../cache/cache-service.js";
 import type { RateLimitFormat } from "../http/fields.js";
-import { allowed, unavailable } from "../http/verdict.js";
+import { allowed } from "../http/verdict.js";
 import type { Decision, Denied } from "../http/verdict.js";
 import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { consumptionsOf, findBlocked, countsAddresses } from "../limits/policy.js";
@@ -18,10 +17,13 @@ import { StoreFault } from "../store/ports/fault.js";
 import type { Answer, CounterState, DecisionStore, Question, UsageCorrections } from "../store/ports/decisions.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { schemeOf } from "./challenges.js";
-import type { Degradation, Unanswered } from "./degradation.js";
+import type { DegradationPolicies, Unanswered } from "./degradation.js";
 import type { Identity, IdentifyServices } from "./identify.js";
 import type { Proof } from "./proof-of-possession.js";
 import { createIdentify } from "./identify.js";
+import { refuseRevoked } from "./revocation.js";
+
+const noQuotas: readonly Quota[] = [];
 
 /** The services that the guards of one gate share. */
 export interface GuardServices<Raw> extends IdentifyServices<Raw> {
@@ -30,13 +32,13 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   /** Answers all questions. */
   readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
-  readonly verifier: Verifier | undefined;
-  readonly consumptions: ConsumptionFactory<Raw>;
+  readonly verifier: Pick<Verifier, "verify" | "knows"> | undefined;
+  readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf" | "nameOf">;
   readonly corrections: UsageCorrections;
-  readonly settlement: Settlement<Raw>;
-  readonly telemetry: Telemetry;
+  readonly settlement: Pick<Settlement<Raw>, "expect" | "answered" | "follow">;
+  readonly telemetry: Pick<Telemetry, "limited">;
   readonly cache: CacheService | undefined;
-  readonly degradation: Degradation;
+  readonly degradation: DegradationPolicies;
   readonly headers: RateLimitFormat;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -231,7 +233,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   ): Denied | undefined {
     let unanswered: Unanswered<Raw>[] | undefined;
     let counted: CountedConsumption<Raw>[] | undefined;
-    let isBlocked = false;
+    let blocked = noQuotas;
     for (let index = 0; index < applied.length; index += 1) {
       const policy = applied[index] as AppliedPolicy<Raw>;
       const counter = counters[index];
@@ -245,16 +247,15 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
         const quota = quotaAfter(policy, counter);
         quotas.push(quota);
         if (quota.exceeded) {
-          const blocked = counter.blocked === true;
-          services.telemetry.limited({ quota, blocked });
-          isBlocked ||= blocked && isViolated(quota);
+          services.telemetry.limited({ quota, blocked: counter.blocked === true });
+          if (counter.blocked === true && isViolated(quota)) blocked = [...blocked, quota];
         }
         if (counter.receipt !== undefined)
           (counted ??= []).push({ applied: policy, receipt: counter.receipt, store: services.corrections });
       }
     }
     if (counted !== undefined) services.settlement.follow(exchange, counted);
-    const denial = denyExhausted(quotas, isBlocked, services.headers, now);
+    const denial = denyExhausted(quotas, blocked, services.headers, now, applied, consumptions);
     if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered === undefined) return denial;
     const local = degradation.decideLimits(unanswered);
@@ -288,7 +289,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     if (revoked) {
       const { question } = verified;
       if (question !== undefined && !(question instanceof StoreFault)) revocations?.remember(question);
-      return challenges.tokenInvalid(causeOfRevocation(verified.auth, cutoff), schemeOf(verified));
+      return refuseRevoked(challenges, verified, cutoff);
     }
     state.markDone(verified);
     return undefined;
@@ -298,7 +299,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   function decideProof(replayed: Answer["replayed"]): Denied | undefined {
     if (replayed === undefined) return undefined;
     if (replayed instanceof StoreFault)
-      return unavailable(`the store cannot say whether the DPoP proof is new: ${replayed.kind}`);
+      return degradation.unavailable("the store cannot say whether the DPoP proof is new", replayed);
     return replayed ? challenges.proofInvalid("the DPoP proof was used before") : undefined;
   }
 
@@ -324,13 +325,6 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const fields = quotaFields(services.headers, state.facts.quotas, now);
     return { allowed: true, headers: nonce.length === 0 ? fields : [...fields, ...nonce] };
   }
-}
-
-/** The cause of the refusal of a revoked token, a fixed phrase for logs. It says so if only the margin of a cut-off applies. */
-function causeOfRevocation({ issuedAt }: Auth, cutoff: number | undefined): string {
-  return cutoff !== undefined && issuedAt !== undefined && Math.floor(issuedAt) > cutoff
-    ? "the token is revoked: it was issued within revocation.cutoffMargin after a cut-off"
-    : "the token is revoked";
 }
 
 /** A request of which only the store's answer is not known yet. */

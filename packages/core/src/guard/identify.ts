@@ -1,11 +1,12 @@
 import type { Proof, ProofOfPossession } from "./proof-of-possession.js";
 import type { Credentials, Scheme, TokenSource } from "../auth/credentials.js";
-import { readCredentials } from "../auth/credentials.js";
+import { describeMissing, readCredentials } from "../auth/credentials.js";
 import type { ClientCertificate } from "../auth/certificate.js";
 import { hasThumbprint } from "../auth/certificate.js";
 import { boundCertificate } from "../auth/claims.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken, Verifier } from "../auth/verifier.js";
+import type { DenialDetail } from "../http/denial-detail.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Denied } from "../http/verdict.js";
 import type { RevocationService } from "../revocation/revocations.js";
@@ -18,10 +19,10 @@ export interface IdentifyServices<Raw> {
   readonly health: StoreHealth;
   readonly sources: readonly TokenSource<Raw>[];
   /** Undefined where no token is bound to a key. */
-  readonly proofOfPossession: ProofOfPossession | undefined;
+  readonly proofOfPossession: Pick<ProofOfPossession, "prove"> | undefined;
   /** Reads the client certificate of a request; undefined if the gate compares none with tokens. */
   readonly readCertificate: ((exchange: Exchange<Raw>) => ClientCertificate) | undefined;
-  readonly revocations: RevocationService | undefined;
+  readonly revocations: Pick<RevocationService, "remember"> | undefined;
   /** The issuer of the keys that several services share. */
   readonly sharedKeys: Pick<SharedKeys, "resolved">;
   readonly challenges: Challenges;
@@ -48,7 +49,7 @@ export type Identify<Raw> = (exchange: Exchange<Raw>) => Identified | Promise<Id
  */
 export function createIdentify<Raw>(
   services: IdentifyServices<Raw>,
-  verifier: Verifier,
+  verifier: Pick<Verifier, "verify" | "knows">,
   authentication: "required" | "optional",
 ): Identify<Raw> {
   const { health, sources, proofOfPossession, readCertificate, revocations, sharedKeys, challenges } = services;
@@ -62,7 +63,7 @@ export function createIdentify<Raw>(
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {
     const credentials = readCredentials(exchange, sources, verifier.knows);
-    if (credentials.kind !== "token") return withoutToken(credentials);
+    if (credentials.kind !== "token") return withoutToken(exchange, credentials);
     const { token, scheme } = credentials;
     const outcome = verifier.verify(token);
     return outcome instanceof Promise
@@ -70,9 +71,14 @@ export function createIdentify<Raw>(
       : checkPossession(exchange, outcome, scheme);
   }
 
-  function withoutToken(credentials: Exclude<Credentials, { kind: "token" }>): Denied | undefined {
+  function withoutToken(
+    exchange: Exchange<Raw>,
+    credentials: Exclude<Credentials, { kind: "token" }>,
+  ): Denied | undefined {
     if (credentials.kind !== "none") return challenges.badCredentials(credentials);
-    return authentication === "required" ? challenges.credentialsRequired() : undefined;
+    return authentication === "required"
+      ? challenges.credentialsRequired(() => describeMissing(exchange, sources))
+      : undefined;
   }
 
   /** A bound token is worth nothing without a proof, and an unbound token cannot be proven (RFC 9449 7). */
@@ -86,9 +92,9 @@ export function createIdentify<Raw>(
     const foreign = readCertificate === undefined ? undefined : refuseCertificate(exchange, outcome, scheme);
     if (foreign !== undefined) return foreign;
     if (boundTo === undefined)
-      return scheme === "Bearer" ? outcome : challenges.tokenInvalid("the token is bound to no key", scheme);
+      return scheme === "Bearer" ? outcome : challenges.tokenInvalid("the token is bound to no key", scheme, unbound);
     if (proofOfPossession === undefined || scheme !== "DPoP")
-      return challenges.tokenInvalid("a DPoP-bound token was sent as a Bearer token", scheme);
+      return challenges.tokenInvalid("a DPoP-bound token was sent as a Bearer token", scheme, sentAsBearer);
     return proofOfPossession
       .prove(exchange, outcome, boundTo)
       .then((proof) => ("replayCheck" in proof ? { verified: outcome, proof } : proof));
@@ -110,6 +116,9 @@ export function createIdentify<Raw>(
     return forClock ?? challenges.tokenRefused(refusal, scheme);
   }
 }
+
+const unbound = (): DenialDetail => ({ claim: "cnf.jkt", expected: "text, since the scheme is DPoP", found: "none" });
+const sentAsBearer = (): DenialDetail => ({ header: "Authorization", expected: "the scheme DPoP", found: "Bearer" });
 
 /** Is the request a CORS preflight (Fetch 3.2.2)? Browsers send no credentials with it, so none can be required. */
 export function isPreflight<Raw>(exchange: Exchange<Raw>): boolean {

@@ -1,10 +1,11 @@
+import type { ApplyProblemTypes } from "../http/problem-types.js";
+import { typeProblems } from "../http/problem-types.js";
 import type { DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
-import { events } from "../telemetry/events.js";
-import type { Logger } from "../telemetry/logger.js";
-import type { Telemetry } from "../telemetry/telemetry.js";
 import { allowAnonymous, throwOnDenial } from "./compose.js";
+import { observeOutcome } from "./request-outcomes.js";
+import type { OutcomeRules, OutcomeServices } from "./request-outcomes.js";
 
 /** The checks behind a middleware, from which `some()`, `unless()` and others make new middleware. */
 export interface MiddlewareCheck<Raw> {
@@ -16,11 +17,10 @@ export interface MiddlewareCheck<Raw> {
   readonly identifies: boolean;
 }
 
-export interface MiddlewareFactoryOptions<Raw, Middleware> {
+export interface MiddlewareFactoryOptions<Raw, Middleware> extends Omit<OutcomeServices, "stop"> {
   /** Makes a middleware of one framework from a check. */
   readonly bind: (check: Check<Raw>, attachment: Attachment) => Middleware;
-  readonly telemetry: Telemetry;
-  readonly logger: Logger;
+  readonly problemTypes: ApplyProblemTypes;
 }
 
 /** Makes middleware of checks, observes their verdicts, and remembers which check a middleware was made of. */
@@ -28,9 +28,15 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
   readonly #checks = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
   readonly #attachments = attachmentsOf({});
+  readonly #state = { isDraining: false };
 
   constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
+  }
+
+  /** From now on, every response of a middleware ends its connection. */
+  drain(): void {
+    this.#state.isDraining = true;
   }
 
   toMiddleware(
@@ -39,10 +45,11 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     {
       lenient = allowAnonymous(check),
       identifies = false,
-    }: Partial<Pick<MiddlewareCheck<Raw>, "lenient" | "identifies">> = {},
+      isRoute = false,
+    }: Partial<Pick<MiddlewareCheck<Raw>, "lenient" | "identifies">> & Pick<OutcomeRules, "isRoute"> = {},
   ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
-    const observed = this.observe(check);
+    const observed = this.observe(check, { isRoute, throws: onDeny === "throw" });
     const attachment = identifies ? this.#attachments.identifying : this.#attachments.plain;
     const middleware = this.#options.bind(onDeny === "throw" ? throwOnDenial(observed) : observed, attachment);
     this.#checks.set(middleware, { check, onDeny, lenient, identifies });
@@ -70,46 +77,13 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   /** The check with verdicts that are counted, logged and published. */
   observe<V extends Verdict>(
     check: (exchange: GateExchange<Raw>) => V | Promise<V>,
+    rules?: OutcomeRules,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
-    const { telemetry, logger } = this.#options;
-
-    function note(verdict: V): V {
-      if (verdict.allowed) {
-        telemetry.allowed();
-      } else if (verdict.problem !== undefined) {
-        const { cause, status, problem } = verdict;
-        logger.debug({ code: problem.code, status, cause }, "portcullis: denied");
-        telemetry.denied(problem.code, status, cause);
-      }
-      return verdict;
-    }
-
-    function decide(exchange: GateExchange<Raw>): V | Promise<V> {
-      const verdict = check(exchange);
-      return verdict instanceof Promise ? verdict.then(note) : note(verdict);
-    }
-
-    return function observed(exchange) {
-      return events.verdict.hasSubscribers ? timeVerdict(() => decide(exchange)) : decide(exchange);
-    };
+    const typed = typeProblems(check, this.#options.problemTypes);
+    return observeOutcome(typed, { ...this.#options, stop: this.#state }, rules);
   }
 }
 
 function attachmentsOf(gate: object): { readonly identifying: Attachment; readonly plain: Attachment } {
   return { identifying: { gate, identifies: true }, plain: { gate, identifies: false } };
-}
-
-/** Publishes the duration of a decision, in the asynchronous context of its request. */
-function timeVerdict<V extends Verdict>(decide: () => V | Promise<V>): V | Promise<V> {
-  const start = performance.now();
-
-  function publish(verdict: V): V {
-    const durationMs = performance.now() - start;
-    if (verdict.allowed) events.verdict.publish({ code: "allowed", status: undefined, durationMs });
-    else events.verdict.publish({ code: verdict.problem?.code ?? "answered", status: verdict.status, durationMs });
-    return verdict;
-  }
-
-  const verdict = decide();
-  return verdict instanceof Promise ? verdict.then(publish) : publish(verdict);
 }

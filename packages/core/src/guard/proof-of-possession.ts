@@ -3,6 +3,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { Challenges } from "./challenges.js";
 import { denyForClock } from "./challenges.js";
 import type { ReplayCheck } from "../store/ports/decisions.js";
+import type { DenialDetail } from "../http/denial-detail.js";
 import type { Header, Denied } from "../http/verdict.js";
 import { DpopNonces } from "../auth/dpop/nonce.js";
 import type { Exchange } from "../http/exchange.js";
@@ -45,7 +46,7 @@ export class ProofOfPossession {
   async prove<Raw>(exchange: Exchange<Raw>, { auth }: VerifiedToken, thumbprint: string): Promise<Proof | Denied> {
     const { dpop, toleranceSeconds, keys, challenges, health, now } = this.#options;
     const proof = exchange.header("dpop");
-    if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof");
+    if (proof === undefined) return challenges.proofInvalid("the request has no DPoP proof", missing);
     const verified = await verifyProof(proof, {
       method: exchange.method,
       uri: dpop.baseUrl + pathOf(exchange.url),
@@ -58,7 +59,8 @@ export class ProofOfPossession {
     });
     if ("cause" in verified)
       return (
-        (verified.isUntimely === true ? denyForClock(health) : undefined) ?? challenges.proofInvalid(verified.cause)
+        (verified.isUntimely === true ? denyForClock(health) : undefined) ??
+        challenges.proofInvalid(verified.cause, verified.detail)
       );
     const freshness = this.#nonces?.judge(verified.nonce ?? "");
     if (this.#nonces !== undefined && freshness === "unknown") return challenges.nonceRequired(this.#nonces.current());
@@ -67,6 +69,8 @@ export class ProofOfPossession {
     return { replayCheck: { key: keys.proof(thumbprint, verified.jti), ttlMs: this.#rememberMs }, headers };
   }
 }
+
+const missing = (): DenialDetail => ({ header: "DPoP", expected: "a proof", found: "none" });
 
 /** The path alone, also of a request line in absolute form: the client chooses the host there. */
 export function pathOf(url: string): string {

@@ -60,6 +60,11 @@ export async function examineGate<Raw>({
     const message = "requests come through a proxy that the application does not trust, so allow lists do not apply";
     findings.push({ code: "proxy_untrusted", severity: "error", message });
   }
+  if (addresses.countsProxy() && !addresses.distrustsProxy()) {
+    const message =
+      "requests come through a proxy that the application does not trust, so all clients behind it count as one address";
+    findings.push({ code: "proxy_untrusted", severity: "warning", message });
+  }
   if (addresses.lacksAddresses()) {
     const message = "requests have no readable client address, so all of them count as one client";
     findings.push({ code: "address_missing", severity: "error", message });

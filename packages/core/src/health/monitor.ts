@@ -8,6 +8,7 @@ import type { PartsInUse, Stores } from "../store/stores.js";
 export interface Health {
   /** `up`: no problem; `degraded`: policies for outages decide in part; `down`: protected requests are refused. */
   readonly status: "up" | "degraded" | "down";
+  /** State of the store. */
   readonly store: StoreState;
   /** `degraded` while one of several issuers has no keys. */
   readonly keys: "up" | "degraded" | "down" | "none";

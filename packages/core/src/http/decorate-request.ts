@@ -49,6 +49,18 @@ export function failCall(error: TypeError, callback: unknown): Promise<void> {
   return Promise.resolve();
 }
 
+/** Calls `next`. That of Koa returns a promise; one that an application passes by hand may return a value, or throw. */
+export function callHandler(next: () => unknown): Promise<unknown> {
+  try {
+    const behind = next();
+    return behind instanceof Promise ? behind : Promise.resolve(behind);
+  } catch (error) {
+    return Promise.resolve().then(() => {
+      throw error;
+    });
+  }
+}
+
 function give(request: PlainRequest, name: "res" | "originalUrl", value: unknown): void {
   if (request[name] === undefined) define(request, name, value);
 }

@@ -38,6 +38,8 @@ export interface Exchange<Raw = unknown> {
    * without the framework. @default false
    */
   readonly isOutermost?: boolean | undefined;
+  /** Lets the connection end after the response (HTTP/1), or takes no more requests on it (HTTP/2). */
+  endConnection?(): void;
   /** Gives the response the entity tag of its body, unless it has one. Without this function an interceptor does it. */
   tagBeforeEnd?(makeTag: TagMaker): void;
   /** Names and values of the header lines in turn, as received. Undefined or empty if the framework does not show them. */

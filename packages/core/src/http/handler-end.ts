@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { Exchange } from "./exchange.js";
 import { onResponseEnd } from "./response-end.js";
+import { clearTimeout, queueMicrotask, setTimeout } from "../lib/real-timers.js";
 
 /**
  * The end of a handler. The work for a client goes on after the client has gone, so code that limits or counts work must wait

@@ -6,9 +6,9 @@ import { isDead } from "./response-end.js";
 import { applyHead, fieldsOf, isHead, setAll } from "./response-head.js";
 import type { Reply } from "./verdict.js";
 import { writeAnswer } from "./write-answer.js";
+import { clearTimeout, queueMicrotask, setTimeout } from "../lib/real-timers.js";
 
 type Done = (error?: Error | null) => void;
-
 /** Time to wait for the end of a handler whose response is replaced: enough to read most files. */
 const patienceMs = 100;
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerResponse } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import type { Body } from "./body.js";
 import type { TagMaker } from "./tag-response.js";
@@ -76,6 +77,13 @@ export abstract class NodeExchange<Raw, State = unknown> implements Exchange<Raw
 
   tagBeforeEnd(makeTag: TagMaker): void {
     tagBeforeEnd(this.#req, this.#res, makeTag, () => heldBytes(this.raw as HeldResponseContext));
+  }
+
+  endConnection(): void {
+    const { stream } = this.#res as Partial<Pick<Http2ServerResponse, "stream">>;
+    // Node sends `Connection: close` then, also if an error handler drops the fields of the response.
+    if (stream === undefined) this.#res.shouldKeepAlive = false;
+    else stream.session?.close();
   }
 
   /** The interception of the check that ran last, if its interceptor handles responses that the framework holds. */

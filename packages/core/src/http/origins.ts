@@ -3,6 +3,8 @@ import { optionError, stringsOrNone } from "../lib/validate.js";
 /** Origins of pages. */
 export interface Origins {
   has(origin: string): boolean;
+  /** The origins as they were configured, for logs. */
+  readonly names?: readonly string[] | undefined;
 }
 
 /** Schemes whose pages say `Origin: null`, or that no page has. */
@@ -24,12 +26,15 @@ const labels = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
 export function resolveOrigins(option: string, list: unknown, own: readonly string[]): Origins {
   const exact = new Set(own);
   const wildcards: { readonly scheme: string; readonly end: string }[] = [];
-  for (const text of stringsOrNone(option, list)) {
+  const given = stringsOrNone(option, list);
+  const names = [...own, ...given];
+  for (const text of given) {
     if (text.includes("*")) wildcards.push(readWildcard(option, text));
     else exact.add(readOrigin(option, text));
   }
-  if (wildcards.length === 0) return exact;
+  if (wildcards.length === 0) return { names, has: (origin) => exact.has(origin) };
   return {
+    names,
     has: (origin) =>
       exact.has(origin) ||
       wildcards.some(

@@ -1,6 +1,7 @@
 import { EventEmitter } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerHttp2Stream } from "node:http2";
+import { monotonicNow, queueMicrotask, setTimeout } from "../lib/real-timers.js";
 
 /** A listener that gets the status of the response; 0 if the response broke off. */
 type StatusListener = (status: number) => void;
@@ -86,7 +87,7 @@ class ResponseEnd {
   constructor(res: ServerResponse | undefined, connection: unknown) {
     this.#res = res;
     this.#connection = connection;
-    const begun = performance.now();
+    const begun = monotonicNow();
     this.#endsBy = isLive(connection) ? Number.POSITIVE_INFINITY : begun + maxDurationMs;
     this.check(begun);
     if (this.#status !== undefined) return;
@@ -147,7 +148,7 @@ function call(listener: StatusListener, status: number): void {
 
 function checkAgain(): void {
   timer = undefined;
-  endUnheard(performance.now());
+  endUnheard(monotonicNow());
   if (underWay.size > 0) timer = setTimeout(checkAgain, checkIntervalMs).unref();
 }
 

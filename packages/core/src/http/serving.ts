@@ -1,6 +1,6 @@
 import { IncomingMessage, ServerResponse, createServer } from "node:http";
 import type { Server, ServerOptions } from "node:http";
-import { checkFunction } from "../lib/validate.js";
+import { checkFunction, kindOf, optionError } from "../lib/validate.js";
 
 /** The part of a gate that serves a whole application. */
 export interface Serving<App> {
@@ -30,9 +30,17 @@ export type FactoryOptions<Factory extends ServerFactory> = Parameters<Factory>[
 
 export type MessageListener = (req: IncomingMessage, res: ServerResponse) => void;
 
+const tlsOptions = ["key", "cert", "pfx"];
+
 /** Makes the server of `serve()`. `http1Only` says that the listener does not understand requests of HTTP/2. */
 export function createServerOf(options: object, listener: MessageListener, http1Only?: MessageClasses): never {
+  if (typeof options !== "object" || (options as unknown) === null)
+    throw optionError("serve()", `takes an object such as { createServer, key, cert }, not ${kindOf(options)}`);
   const { createServer: make, ...others } = options as { readonly createServer?: unknown };
+  // Node would ignore them, and the server would speak plain HTTP.
+  const tls = make === undefined ? tlsOptions.find((name) => name in others) : undefined;
+  if (tls !== undefined)
+    throw optionError(`serve().${tls}`, "needs createServer, such as { createServer: https.createServer, key, cert }");
   if (make === undefined) return createServer({ ...others, ...http1Only }, listener) as never;
   checkFunction("serve().createServer", make);
   const factory = make as (options: object, listener: MessageListener) => never;

@@ -1,5 +1,7 @@
-import { documentation } from "../lib/documentation.js";
+import { STATUS_CODES } from "node:http";
 import { outage } from "../lib/outage.js";
+import type { DenialDetail, DescribeDenial } from "./denial-detail.js";
+import { fullCause, readDetail } from "./denial-detail.js";
 import type { Quota } from "./quota.js";
 import type { StreamBody } from "./stream-body.js";
 
@@ -41,12 +43,13 @@ export type DenialCode =
 
 interface DenialKind {
   readonly status: number;
+  /** A sentence for people. */
   readonly title: string;
-  /** The problem type, where IANA has registered one. @default the code's heading in docs/errors.md */
+  /** The problem type, where IANA has registered one. @default about:blank, or the type that option `problemTypes` gives */
   readonly type?: string;
 }
 
-/** The table of refusals: status, title and type of each code. */
+/** The table of refusals: status, sentence and type of each code. */
 const denials: Readonly<Record<DenialCode, DenialKind>> = {
   credentials_required: { status: 401, title: "Credentials are required" },
   token_invalid: { status: 401, title: "The access token is not valid" },
@@ -112,13 +115,21 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
 
 /** An RFC 9457 problem. */
 export interface Problem {
+  /** A type registered with IANA, or one of option `problemTypes`, or `about:blank`. */
   readonly type: string;
+  /** A sentence about the type; the phrase of the status for `about:blank`. */
   readonly title: string;
+  /** Status of the response. */
   readonly status: number;
+  /** A sentence about the problem, where the title is only the phrase of the status. */
+  readonly detail?: string;
+  /** The stable name of the reason. */
   readonly code: DenialCode;
+  /** Names of the exhausted limits. */
   readonly "violated-policies"?: readonly string[];
 }
 
+/** A header field: its name and its value. */
 export type Header = readonly [name: string, value: string];
 
 /** The request may pass. The headers are set on the response. */
@@ -129,17 +140,25 @@ export interface Allowed {
 
 /** The request is refused. This is the whole answer. */
 export interface Denied {
+  /** Always false: the request must not pass. */
   readonly allowed: false;
+  /** Status of the response. */
   readonly status: number;
+  /** Header fields of the response. */
   readonly headers: readonly Header[];
+  /** The problem in the body. */
   readonly problem: Problem;
   /** The problem as JSON. */
   readonly body: string;
-  /** A short phrase for logs. It is never sent to the client. */
+  /** A short phrase for logs, the same for all refusals of its kind. It is never sent to the client. */
   readonly cause: string;
+  /** The claim, the policy, or the dependency that the cause is about. It is made when it is read, and never sent. */
+  readonly detail?: DenialDetail | undefined;
   /** For a refusal by limits: the state of each limit that was applied. */
   readonly quotas?: readonly Quota[] | undefined;
+  /** Never set for a refusal. */
   readonly form?: undefined;
+  /** Never set for a refusal. */
   readonly removed?: undefined;
 }
 
@@ -185,6 +204,7 @@ export const allowed: Allowed = Object.freeze({ allowed: true, headers: Object.f
 export interface DenialDetails {
   /** The reason in a short fixed phrase for logs, without identifiers. */
   readonly cause: string;
+  readonly detail?: DescribeDenial | undefined;
   /** Response headers besides the content type and `Cache-Control: no-store`. */
   readonly headers?: readonly Header[];
   readonly violatedPolicies?: readonly string[];
@@ -192,9 +212,12 @@ export interface DenialDetails {
 }
 
 /** A refusal with its complete answer: status, headers and problem body. */
-export function deny(code: DenialCode, { cause, headers = [], violatedPolicies, quotas }: DenialDetails): Denied {
+export function deny(
+  code: DenialCode,
+  { cause, detail, headers = [], violatedPolicies, quotas }: DenialDetails,
+): Denied {
   const prepared = violatedPolicies === undefined ? plainAnswers[code] : prepare(code, violatedPolicies);
-  return {
+  const rest = {
     allowed: false,
     status: prepared.problem.status,
     headers: headers.length === 0 ? prepared.headers : [...headers, ...prepared.headers],
@@ -202,7 +225,13 @@ export function deny(code: DenialCode, { cause, headers = [], violatedPolicies, 
     body: prepared.body,
     cause,
     quotas,
-  };
+  } as const;
+  return detail === undefined ? rest : withDetail(rest, detail);
+}
+
+/** Not enumerable, so that no copy and no serialisation of the refusal contains it. */
+function withDetail(denied: Denied, describe: DescribeDenial): Denied {
+  return Object.defineProperty(denied, "detail", { get: () => readDetail(describe) });
 }
 
 const outageFields: readonly Header[] = Object.entries(outage.headers);
@@ -211,25 +240,24 @@ const outageFields: readonly Header[] = Object.entries(outage.headers);
 export function unavailable(
   cause: string,
   code: "store_unavailable" | "keys_unavailable" | "capacity_exceeded" | "connection_capacity" = "store_unavailable",
+  detail?: DescribeDenial,
 ): Denied {
-  return deny(code, { cause, headers: outageFields });
+  return deny(code, { cause, detail, headers: outageFields });
 }
 
-interface PreparedAnswer {
-  readonly problem: Problem;
-  readonly body: string;
-  readonly headers: readonly Header[];
-}
+type PreparedAnswer = Pick<Denied, "problem" | "body" | "headers">;
 
 function prepare(code: DenialCode, violatedPolicies?: readonly string[]): PreparedAnswer {
-  const { status, title, type = `${documentation}#${code}` } = denials[code];
-  const problem: Problem = {
-    type,
-    title,
-    status,
-    code,
-    ...(violatedPolicies === undefined ? {} : { "violated-policies": violatedPolicies }),
-  };
+  const { status, title, type } = denials[code];
+  const policies = violatedPolicies === undefined ? {} : { "violated-policies": violatedPolicies };
+  if (type !== undefined) return problemAnswer({ type, title, status, code, ...policies });
+  // RFC 9457, 4.2.1: the title of about:blank is the phrase of the status.
+  const phrase = STATUS_CODES[status] ?? "Error";
+  return problemAnswer({ type: "about:blank", title: phrase, status, detail: title, code, ...policies });
+}
+
+/** The answer with a problem: its body, and the headers that describe it. */
+export function problemAnswer(problem: Problem): PreparedAnswer {
   const body = JSON.stringify(problem);
   return {
     problem,
@@ -261,14 +289,14 @@ export function errorOf(thrown: unknown): unknown {
 }
 
 /** A promise that is rejected with the error for a thrown value. */
-export function rejected(thrown: unknown): Promise<never> {
+export function failWithError(thrown: unknown): Promise<never> {
   const error = errorOf(thrown) as Error;
   return Promise.reject(error);
 }
 
 /** How a middleware refuses: with an answer, or with a `DenialError` for the application's error handler. */
 export interface DenyOptions {
-  /** @default "respond" */
+  /** `"respond"` answers the request; `"throw"` throws a {@link DenialError}. @default "respond" */
   readonly onDeny?: "respond" | "throw" | undefined;
 }
 
@@ -278,19 +306,28 @@ export interface DenyOptions {
  */
 export class DenialError extends Error {
   override readonly name: string = "DenialError";
+  /** Status of the response. */
   readonly status: number;
+  /** The same, as Express and other frameworks name it. */
   readonly statusCode: number;
+  /** Koa and http-errors: the message may be shown to clients. */
   readonly expose = true;
+  /** The stable name of the reason. */
   readonly code: DenialCode;
+  /** Header fields of the response, without those that describe its body. */
   readonly headers: Readonly<Record<string, string>>;
+  /** The problem document (RFC 9457). */
   readonly problem: Problem;
-  /** The reason in a short phrase for logs. Not for clients: it tells an attacker what was wrong. */
+  /** The reason with its detail, on one line, for logs. Not for clients: it tells an attacker what was wrong. */
   declare readonly cause: string;
+  /** The detail of the cause. */
+  declare readonly detail: DenialDetail | undefined;
   /** For a refusal by limits: the state of each limit that was applied, also those that did not refuse. */
   readonly quotas: readonly Quota[];
 
-  constructor({ status, headers, problem, cause, quotas = [] }: Denied) {
-    super(problem.title, { cause });
+  constructor({ status, headers, problem, cause, detail, quotas = [] }: Denied) {
+    super(problem.detail ?? problem.title, { cause: fullCause(cause, detail) });
+    Object.defineProperty(this, "detail", { value: detail });
     this.status = status;
     this.statusCode = status;
     this.code = problem.code;

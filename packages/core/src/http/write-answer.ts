@@ -1,4 +1,4 @@
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Writer } from "./stream-body.js";
 import { isStreamBody, openOn } from "./stream-body.js";
 import type { Denied, Reply } from "./verdict.js";
@@ -18,8 +18,15 @@ export function writeAnswer(
   for (const name of removed) if (res.hasHeader(name)) res.removeHeader(name);
   for (const [name, value] of headers) res.setHeader(name, value);
   if (isStreamBody(body)) return openOn(res, writer, body);
+  if (endsWithHead(res)) return void writer.end();
   const inParts = form === "parts" || form === "stream";
   if (!inParts) return void writer.end(body);
   if (body.length > 0) writer.write(body);
   writer.end();
+}
+
+/** In HTTP/2 the head ends a response that has no body, and Node reports even an empty write after it as an error. */
+function endsWithHead({ req, statusCode }: ServerResponse): boolean {
+  if ((req as IncomingMessage | undefined)?.httpVersionMajor !== 2) return false;
+  return req.method === "HEAD" || statusCode === 204 || statusCode === 205 || statusCode === 304;
 }

@@ -1,5 +1,7 @@
 import { Telemetry } from "../telemetry/telemetry.js";
+import { monotonicNow } from "./real-timers.js";
 
+/** The state of a circuit breaker. */
 export type BreakerState = "closed" | "open" | "half-open";
 
 export interface BreakerOptions {
@@ -14,7 +16,9 @@ export interface BreakerOptions {
 
 /** A circuit breaker as an operator sees it. */
 export interface BreakerControl {
+  /** Name of the breaker, as in metrics. */
   readonly name: string;
+  /** State of the breaker. */
   readonly state: BreakerState;
   /** Refuses all calls, also probes, until `close()` is called: for example while the dependency is repaired. */
   open(): void;
@@ -48,7 +52,7 @@ export class Breaker implements BreakerControl {
   /** An operator keeps it open. */
   #held = false;
 
-  constructor({ name, telemetry, now = () => performance.now(), random = Math.random }: BreakerOptions) {
+  constructor({ name, telemetry, now = monotonicNow, random = Math.random }: BreakerOptions) {
     this.name = name;
     this.#telemetry = telemetry ?? new Telemetry();
     this.#now = now;

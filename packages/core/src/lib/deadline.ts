@@ -1,3 +1,5 @@
+import { clearTimeout, monotonicNow, setTimeout } from "./real-timers.js";
+
 /** Is told of a time. */
 export interface DeadlineListener {
   pass(): void;
@@ -19,8 +21,6 @@ export class Deadline {
     this.before = before;
   }
 }
-
-const monotonic = performance.now.bind(performance);
 
 /**
  * Many deadlines by one timer, for times that seldom come: setting and cancelling a deadline touches no timer. The timer does
@@ -54,13 +54,13 @@ export class Deadlines {
   #arm(at: number): void {
     clearTimeout(this.#timer);
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#onTime(), Math.max(1, Math.ceil(at - monotonic()))).unref();
+    this.#timer = setTimeout(() => this.#onTime(), Math.max(1, Math.ceil(at - monotonicNow()))).unref();
   }
 
   #onTime(): void {
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
-    const now = monotonic();
+    const now = monotonicNow();
     let next = Number.POSITIVE_INFINITY;
     const due: Deadline[] = [];
     for (let deadline = this.#last; deadline !== undefined; deadline = deadline.before) {

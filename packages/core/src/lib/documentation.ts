@@ -1,6 +1,8 @@
-/** The page of problem types and option errors, with one heading for each code. */
-export const documentation = "https://github.com/portcullis/portcullis/blob/main/docs/errors.md";
+// These documents are files of this package: tools/ship-documents.mjs puts them there.
+
+/** The page of refusals and option errors, with one heading for each code. */
+export const documentation = "@portcullis/core/docs/errors.md";
 /** The page of findings. */
-export const operations = "https://github.com/portcullis/portcullis/blob/main/docs/operations.md";
+export const operations = "@portcullis/core/docs/operations.md";
 /** The page of the warnings of login throttles. */
-export const logins = "https://github.com/portcullis/portcullis/blob/main/docs/login.md";
+export const logins = "@portcullis/core/docs/login.md";

@@ -1,3 +1,5 @@
+import { clearTimeout, monotonicNow, setTimeout } from "./real-timers.js";
+
 /** The attempts of a batch share one script call. */
 const batchSize = 64;
 const minDelayMs = 100;
@@ -34,7 +36,7 @@ export class RetryQueue {
     this.#waiting.delete(name);
     if (this.#waiting.size >= this.#maxSize)
       for (const oldest of [...this.#waiting.keys()].slice(0, 1)) this.delete(oldest);
-    this.#waiting.set(name, { attempt, expiresAt: performance.now() + forMs });
+    this.#waiting.set(name, { attempt, expiresAt: monotonicNow() + forMs });
     this.#schedule();
   }
 
@@ -65,7 +67,7 @@ export class RetryQueue {
 
   /** The entries whose last attempt is the oldest. True if any attempt succeeded. */
   async #retryBatch(): Promise<boolean> {
-    const now = performance.now();
+    const now = monotonicNow();
     const batch: [string, Retry][] = [];
     for (const [name, retry] of this.#waiting) {
       if (retry.expiresAt < now) this.#waiting.delete(name);

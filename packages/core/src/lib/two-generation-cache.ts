@@ -34,6 +34,10 @@ export class TwoGenerationCache<Key, Value> {
     return size;
   }
 
+  get isEmpty(): boolean {
+    return this.#young.size === 0 && this.#old.size === 0;
+  }
+
   get(key: Key): Value | undefined {
     const value = this.#young.get(key);
     if (value !== undefined || this.#old.size === 0) return value;

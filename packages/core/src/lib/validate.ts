@@ -1,4 +1,5 @@
 import { documentation } from "./documentation.js";
+import { replacementOf } from "./foreign-names.js";
 
 /** The message of an option error: the problem, the correct form, and a link to the documentation. */
 function explain(option: string, problem: string): string {
@@ -29,14 +30,16 @@ export function checkObject(option: string, value: unknown, known: readonly stri
   }
   for (const name of Object.keys(value)) {
     if (known.includes(name)) continue;
-    const near = nearest(name, known);
-    throw optionError(
-      `${option}.${name}`,
-      near === undefined
-        ? `is not an option; there are ${known.join(", ")}`
-        : `is not an option; did you mean ${near}?`,
-    );
+    throw optionError(`${option}.${name}`, `is not an option; ${adviceFor(name, known)}`);
   }
+}
+
+/** The words that replace a wrong name: an option of another library, or a misspelled name. */
+function adviceFor(name: string, known: readonly string[]): string {
+  const replacement = replacementOf(name, known);
+  if (replacement !== undefined) return `write ${replacement}`;
+  const near = nearest(name, known);
+  return near === undefined ? `there are ${known.join(", ")}` : `did you mean ${near}?`;
 }
 
 export function checkString(option: string, value: unknown): asserts value is string {

@@ -4,6 +4,9 @@ import type { TokenRefusal } from "../auth/token-refusal.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { Exchange } from "../http/exchange.js";
 import type { GateExchange } from "../request/state.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
+import type { Facts } from "../request/facts.js";
+import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -12,7 +15,7 @@ import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, k
 import type { TopKeyEntry, TopKeysReporter, TopKeysTable } from "./top-keys.js";
 import type { Terms, OverrideCache } from "./overrides.js";
 import { applyOverride, withBlocks } from "./overrides.js";
-import { PartitionFinder } from "./partition.js";
+import { PartitionFinder, showPartition } from "./partition.js";
 import type { AppliedPolicy, KeptPolicy, PartitionPart, Policy } from "./policy.js";
 
 /** Partitions whose consumption is cached, for each policy. */
@@ -25,9 +28,10 @@ const noPolicies: readonly never[] = [];
 /** The policies that a request consumes, or the refusal of a token that does not say whom to count. */
 export type Consumed<Raw> = readonly AppliedPolicy<Raw>[] | TokenRefusal;
 
-export interface ConsumptionFactoryOptions extends PartitionOptions {
+export interface ConsumptionFactoryOptions<Raw> extends PartitionOptions {
   readonly overrides: OverrideCache;
   readonly topKeys: TopKeysReporter;
+  readonly unguarded: UnguardedWarning<Raw>;
 }
 
 /** A consumption that only reads the counter of a client. */
@@ -36,6 +40,13 @@ export interface PeekedConsumption {
   /** Undefined if a function of the application decides it. */
   readonly limit: number | undefined;
   readonly windowSeconds: number | undefined;
+}
+
+/** Terms of a policy that its functions have decided. */
+export interface DecidedTerms {
+  readonly limit?: number | undefined;
+  readonly burst?: number | undefined;
+  readonly windowSeconds?: number | undefined;
 }
 
 /** A policy of a group, with what is the same for many requests. */
@@ -60,12 +71,14 @@ export class ConsumptionFactory<Raw> {
   readonly #slotPrefix = randomBytes(9).toString("base64url");
   readonly #overrides: OverrideCache;
   readonly #topKeys: TopKeysReporter;
+  readonly #unguarded: UnguardedWarning<Raw>;
   #slots = 0;
 
-  constructor(options: ConsumptionFactoryOptions) {
+  constructor(options: ConsumptionFactoryOptions<Raw>) {
     this.#keyspace = options.keyspace;
     this.#overrides = options.overrides;
     this.#topKeys = options.topKeys;
+    this.#unguarded = options.unguarded;
     this.#partitions = new PartitionFinder(options);
   }
 
@@ -167,7 +180,7 @@ export class ConsumptionFactory<Raw> {
   #plainConsumption(
     member: GroupMember<Raw>,
     policy: PlainPolicy<Raw>,
-    exchange: Exchange<Raw>,
+    exchange: GateExchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<AppliedPolicy<Raw> | TokenRefusal> {
     const generation = this.#overrides.generation;
@@ -176,8 +189,8 @@ export class ConsumptionFactory<Raw> {
     if (note !== undefined && note.writer === member && note.generation === generation)
       applied = note.value as KeptPolicy<Raw>;
     else {
-      const partition = this.#plainPartition(policy.per, exchange, token);
-      if (typeof partition !== "string") return partition;
+      const partition = this.#plainPartition(policy, exchange, token);
+      if (typeof partition !== "string") return partition ?? this.#skip(member, exchange);
       if (member.generation !== generation) {
         member.generation = generation;
         member.clients.clear();
@@ -199,6 +212,12 @@ export class ConsumptionFactory<Raw> {
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
+  /** A policy that counts users does not apply to an anonymous request. */
+  #skip({ policy, clients }: GroupMember<Raw>, exchange: GateExchange<Raw>): undefined {
+    // On other routes it has counted users.
+    if (clients.isEmpty) this.#unguarded.noteUncounted(policy.name, exchange);
+  }
+
   #findTopKey(
     member: GroupMember<Raw>,
     applied: KeptPolicy<Raw>,
@@ -209,13 +228,13 @@ export class ConsumptionFactory<Raw> {
   }
 
   #plainPartition(
-    per: PlainPolicy<Raw>["per"],
+    { name: policy, per }: PlainPolicy<Raw>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
   ): Maybe<string | TokenRefusal> {
     let partition: Maybe<string>;
     for (const part of per) {
-      const found = this.#partitions.find(part, exchange, token);
+      const found = this.#partitions.find(part, exchange, token, policy);
       if (typeof found !== "string") return found;
       partition = partition === undefined ? found : `${partition}:${found}`;
     }
@@ -239,8 +258,8 @@ export class ConsumptionFactory<Raw> {
       const found =
         typeof part === "function"
           ? this.#partitions.check(name, await part(raw, facts))
-          : this.#partitions.find(part, exchange, token);
-      if (typeof found !== "string") return found;
+          : this.#partitions.find(part, exchange, token, name);
+      if (typeof found !== "string") return found ?? this.#skip(member, exchange);
       parts.push(found);
     }
     const terms = {
@@ -249,9 +268,7 @@ export class ConsumptionFactory<Raw> {
       burst: typeof burst === "function" ? checkCount(name, "burst", await burst(raw, facts)) : burst,
       cost: typeof cost === "function" ? checkCount(name, "cost", await cost(raw, facts)) : cost,
       windowSeconds:
-        typeof windowSeconds === "function"
-          ? durationSeconds(`the window of limit "${name}"`, await windowSeconds(raw, facts), maxWindowSeconds)
-          : windowSeconds,
+        typeof windowSeconds === "function" ? windowOf(name, await windowSeconds(raw, facts)) : windowSeconds,
     };
     const applied = this.#apply(policy, exchange, terms);
     const isCounted = member.topKeys.add(terms.partition, terms.cost) !== undefined;
@@ -259,18 +276,25 @@ export class ConsumptionFactory<Raw> {
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
+  /** Calls the functions that decide the terms of a policy, outside requests. Rejects with what they throw. */
+  async decide({ name, limit, burst, windowSeconds }: Policy<Raw>, raw: Raw, facts: Facts): Promise<DecidedTerms> {
+    return {
+      limit: typeof limit === "function" ? checkCount(name, "limit", await limit(raw, facts)) : undefined,
+      burst: typeof burst === "function" ? checkCount(name, "burst", await burst(raw, facts)) : undefined,
+      windowSeconds: typeof windowSeconds === "function" ? windowOf(name, await windowSeconds(raw, facts)) : undefined,
+    };
+  }
+
   /** Makes a consumption of cost 0, which reads the counter of a client outside requests. */
-  peek(policy: Policy<Raw>, partition: string): PeekedConsumption {
+  peek(policy: Policy<Raw>, partition: string, decided: DecidedTerms = {}): PeekedConsumption {
     const { name, algorithm } = policy;
     const overrides = this.#overrides.overridesOf(name);
     const override = overrides?.clients.get(partition) ?? overrides?.everybody;
-    const limit = override?.limit ?? numberOr(policy.limit);
-    const windowSeconds = override?.windowSeconds ?? numberOr(policy.windowSeconds);
+    const limit = override?.limit ?? decided.limit ?? numberOr(policy.limit);
+    const windowSeconds = override?.windowSeconds ?? decided.windowSeconds ?? numberOr(policy.windowSeconds);
     const isOpen = (windowSeconds === undefined && algorithm !== "fixed-window") || limit === undefined;
     if (isOpen && algorithm !== "fixed-window")
-      throw new TypeError(
-        `portcullis: limit "${name}" is decided by functions of a request, so only a request can tell`,
-      );
+      throw new TypeError(`portcullis: limit "${name}" is decided by functions of a request, so pass peek() its facts`);
     const seconds = windowSeconds ?? 1;
     const consumption: Consumption = {
       key: this.#keyspace.quota(name, partition, algorithm, seconds),
@@ -279,9 +303,15 @@ export class ConsumptionFactory<Raw> {
       cost: 0,
       // With a counting mode, a fixed window would begin here.
       mode: algorithm === "fixed-window" ? undefined : { algorithm, shadow: false, block: undefined },
-      burst: algorithm === "token-bucket" ? (numberOr(policy.burst) ?? limit) : undefined,
+      burst: algorithm === "token-bucket" ? (decided.burst ?? numberOr(policy.burst) ?? limit) : undefined,
     };
     return { consumption, limit, windowSeconds };
+  }
+
+  /** The client that a policy counts, for logs. */
+  nameOf<R>({ policy: { name }, consumption: { key } }: AppliedPolicy<R>): string {
+    const infix = `}:${name}:`;
+    return showPartition(key.slice(key.indexOf(infix) + infix.length), this.#keyspace);
   }
 
   #apply(policy: Policy<Raw>, exchange: Exchange<Raw>, terms: Terms): AppliedPolicy<Raw> {
@@ -331,6 +361,10 @@ export class ConsumptionFactory<Raw> {
     this.#slots += 1;
     return { policy, consumption: { ...consumption, slot: `${this.#slotPrefix}${this.#slots.toString(36)}` } };
   }
+}
+
+function windowOf(policy: string, window: Duration): number {
+  return durationSeconds(`the window of limit "${policy}"`, window, maxWindowSeconds);
 }
 
 function numberOr(option: unknown): number | undefined {

@@ -1,6 +1,7 @@
 import type { LimitOverrides, LimitOverride } from "../store/ports/limit-overrides.js";
 import { steadyNow } from "../lib/steady-clock.js";
 import type { CountingMode } from "../store/ports/decisions.js";
+import { clearInterval, setInterval } from "../lib/real-timers.js";
 
 /** The overrides and blocks of one policy. */
 export interface PolicyOverrides {
@@ -26,6 +27,21 @@ export const overrideNames = {
     partition === undefined ? `limit:${policy}` : `limit:${policy}:${partition}`,
   block: (policy: string, partition: string): string => `block:${policy}:${partition}`,
 };
+
+/** The parts of a name; undefined for a name that no release has written. */
+export interface OverrideName {
+  readonly kind: "limit" | "block";
+  readonly policy: string;
+  /** Undefined for all clients. */
+  readonly partition: string | undefined;
+}
+
+export function readOverrideName(name: string): OverrideName | undefined {
+  const match = /^(limit|block):([^:]+)(?::(.+))?$/s.exec(name);
+  if (match === null) return undefined;
+  const [, kind, policy = "", partition] = match;
+  return { kind: kind === "block" ? "block" : "limit", policy, partition };
+}
 
 /**
  * Unchanged overrides are read again after this time, so that the store tells their remaining time anew: clocks drift, and a
@@ -125,9 +141,9 @@ export class OverrideCache {
   }
 
   #index(name: string, override: LimitOverride): void {
-    const match = /^(limit|block):([^:]+)(?::(.+))?$/s.exec(name);
-    if (match === null) return;
-    const [, kind, policy = "", partition] = match;
+    const named = readOverrideName(name);
+    if (named === undefined) return;
+    const { kind, policy, partition } = named;
     const known = this.#byPolicy.get(policy) ?? { everybody: undefined, clients: new Map(), blocks: new Map() };
     if (partition === undefined) this.#byPolicy.set(policy, { ...known, everybody: override });
     else {

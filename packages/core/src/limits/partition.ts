@@ -1,6 +1,7 @@
-import { identifyingClaim, notIdentifying, checkIdentifying } from "../auth/identifying-claim.js";
+import { claimAt, identifyingClaim, notIdentifying, checkIdentifying, showClaim } from "../auth/identifying-claim.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { refuseToken } from "../auth/token-refusal.js";
+import { kindFound } from "../http/denial-detail.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
@@ -15,12 +16,18 @@ import { kindOf } from "../lib/validate.js";
 /** Addresses whose partitions are remembered; others' are made anew. */
 const maxAddresses = 10_000;
 
+/** Requests that are examined for proxies, whatever their address; later ones only if their address is new. */
+const maxExamined = 1000;
+const trustThatProxy = "let the application trust that proxy (Express: trust proxy, Koa: proxy and maxIpsCount)";
+
 /** Problems with client addresses that requests have shown. */
 export interface SeenAddresses {
   /** Does the application trust every proxy? */
   trustsEveryProxy(): boolean;
   /** Was a list `allow` not applied because the address may be that of a proxy? */
   distrustsProxy(): boolean;
+  /** Did a limit count a request by an address that may be that of a proxy? */
+  countsProxy(): boolean;
   /** Did a request have no readable address? */
   lacksAddresses(): boolean;
 }
@@ -31,8 +38,23 @@ export interface PartitionOptions {
   readonly logger: Logger;
 }
 
-const withoutSubject = refuseToken("the token has no subject, which a limit per user needs");
-const unfitClaim = refuseToken("a claim that a limit counts by is neither text nor a safe integer");
+function refuseWithoutSubject(policy: string): TokenRefusal {
+  return refuseToken("the token has no subject, which a limit per user needs", () => ({
+    policy,
+    claim: "sub",
+    expected: "text",
+    found: "none",
+  }));
+}
+
+function refuseClaimOf(policy: string, claim: string, claims: object): TokenRefusal {
+  return refuseToken("a claim that a limit counts by is neither text nor a safe integer", () => ({
+    policy,
+    claim: showClaim(claim),
+    expected: "text or an integer",
+    found: kindFound(claimAt(claims, claim)),
+  }));
+}
 
 /** Finds the partition by which a policy counts a request, as text for a key. */
 export class PartitionFinder<Raw> {
@@ -41,9 +63,10 @@ export class PartitionFinder<Raw> {
   readonly #logger: Logger;
   /** Partitions by address, as the framework gives it. */
   readonly #addresses = new TwoGenerationCache<string, string>({ max: maxAddresses });
-  #addressesExamined = false;
+  #unexamined = maxExamined;
   #trustsEveryProxy = false;
   #distrustsProxy = false;
+  #countsProxy = false;
   #lacksAddresses = false;
 
   constructor({ keyspace, ipv6PrefixLength, logger }: PartitionOptions) {
@@ -62,15 +85,19 @@ export class PartitionFinder<Raw> {
     return this.#distrustsProxy;
   }
 
+  /** Did a limit count a request by an address that may be that of a proxy? */
+  countsProxy(): boolean {
+    return this.#countsProxy;
+  }
+
   /** May the address be that of a proxy? Then the list `allow` would let every client pass. */
   mayBeProxy(exchange: Exchange<Raw>): boolean {
     if (!mayBeProxy(exchange)) return false;
     if (!this.#distrustsProxy) {
       this.#distrustsProxy = true;
-      const advice = "let the application trust that proxy (Express: trust proxy, Koa: proxy and maxIpsCount)";
       this.#logger.warn(
         { code: "proxy_untrusted" },
-        `portcullis: allow is not applied to a request that came through a proxy that is not trusted; ${advice}`,
+        `portcullis: allow is not applied to a request that came through a proxy that is not trusted; ${trustThatProxy}`,
       );
     }
     return true;
@@ -90,9 +117,10 @@ export class PartitionFinder<Raw> {
     part: Exclude<PartitionPart<Raw>, (...args: never[]) => unknown>,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
+    policy: string,
   ): string | TokenRefusal | undefined {
     if (part === "ip") return this.address(exchange);
-    if (part === "user") return token?.partition === "" ? withoutSubject : token?.partition;
+    if (part === "user") return token?.partition === "" ? refuseWithoutSubject(policy) : token?.partition;
     if ("header" in part) {
       const value = exchange.header(part.header)?.trim();
       return value === undefined || value === ""
@@ -101,7 +129,7 @@ export class PartitionFinder<Raw> {
     }
     if (token === undefined) return undefined;
     const value = identifyingClaim(token.auth.claims, part.claim);
-    if (value === notIdentifying) return unfitClaim;
+    if (value === notIdentifying) return refuseClaimOf(policy, part.claim, token.auth.claims);
     if (value !== undefined) return this.#keyspace.claimPartition(token.auth.issuer, part.claim, value, token.issuers);
     return token.partition === "" ? this.address(exchange) : token.partition;
   }
@@ -113,12 +141,13 @@ export class PartitionFinder<Raw> {
   }
 
   address(exchange: Exchange<Raw>): string {
-    if (!this.#addressesExamined) this.#examineProxies(exchange);
+    if (this.#unexamined > 0) this.#examineProxies(exchange);
     const { ip } = exchange;
     let address = ip === undefined ? undefined : this.#addresses.get(ip);
     if (address === undefined) {
       const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
       if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
+      if (this.#unexamined === 0 && !this.#countsProxy) this.#examineForwarding(exchange);
       address = this.#keyspace.addressPartition(canonical);
       // Behind a careless proxy the text may have any length.
       if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
@@ -137,18 +166,47 @@ export class PartitionFinder<Raw> {
     );
   }
 
-  /** Runs once, at the first request of a framework: the setting of the framework is not known earlier. */
+  /** The setting of the framework is not known before its first request. */
   #examineProxies(exchange: Exchange<Raw>): void {
-    if (exchange.trustsEveryProxy === undefined) return;
-    this.#trustsEveryProxy = exchange.trustsEveryProxy;
-    this.#addressesExamined = true;
-    if (!this.#trustsEveryProxy) return;
+    const { trustsEveryProxy } = exchange;
+    if (trustsEveryProxy === undefined) return;
+    this.#unexamined -= 1;
+    if (!trustsEveryProxy) return this.#examineForwarding(exchange);
+    this.#unexamined = 0;
+    this.#trustsEveryProxy = true;
     const advice = "say how many proxies there are (Express: trust proxy, Koa: maxIpsCount)";
     this.#logger.warn(
       {},
       `portcullis: every proxy is trusted, so clients choose the address they are limited by; ${advice}`,
     );
   }
+
+  /** All clients behind a proxy that is not trusted have its address, and share what is meant for one. */
+  #examineForwarding(exchange: Exchange<Raw>): void {
+    if (exchange.trustsEveryProxy !== false || !mayBeProxy(exchange)) return;
+    this.#countsProxy = true;
+    this.#unexamined = 0;
+    this.#logger.warn(
+      { code: "proxy_untrusted" },
+      `portcullis: requests come through a proxy that is not trusted, so all clients behind it count as one address; ${trustThatProxy}`,
+    );
+  }
+}
+
+const clientKinds: Readonly<Record<string, string>> = { a: "address", u: "user", c: "claim", h: "header", k: "key" };
+
+/**
+ * The client of a partition for logs: the kind and a digest of each of its parts. An address has the digest that its key in
+ * Redis has; a user the digest of the name, which the key may hold in plain.
+ */
+export function showPartition(partition: string, keyspace: Pick<Keyspace, "digest">): string {
+  const words = partition.split(":");
+  const clients: string[] = [];
+  for (let at = 0; at + 2 < words.length; at += 3) {
+    const [kind = "", , name = ""] = words.slice(at, at + 3);
+    clients.push(`${clientKinds[kind] ?? "client"} ${name.startsWith("~") ? name : keyspace.digest(name)}`);
+  }
+  return clients.join(" and ");
 }
 
 /** One part of a key. For `{ claim }` the issuer belongs to it; the value 42 is "42". */

@@ -121,7 +121,8 @@ export function headersOf<Raw>(policies: readonly Policy<Raw>[]): readonly strin
   return policies.flatMap(({ per }) => per.flatMap((part) => (hasHeader(part) ? [part.header] : [])));
 }
 
-function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: string } {
+/** Does this part count by a header? */
+export function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: string } {
   return typeof part === "object" && "header" in part;
 }
 
@@ -129,14 +130,15 @@ function hasHeader<Raw>(part: PartitionPart<Raw>): part is { readonly header: st
 export function findBlocked<Raw>(
   policies: readonly Policy<Raw>[],
   exchange: Exchange<Raw>,
-  telemetry: Telemetry,
+  telemetry: Pick<Telemetry, "limited">,
 ): Denied | undefined {
   let denial: Denied | undefined;
   for (const policy of policies) {
     if (policy.when?.(exchange) === false || policy.deny?.has(exchange.ip) !== true) continue;
     const { name, algorithm, shadow } = policy;
     telemetry.limited({ quota: { policy: name, algorithm, shadow }, blocked: true });
-    if (!shadow) denial ??= deny("blocked", { cause: "the address is on a deny list" });
+    if (!shadow)
+      denial ??= deny("blocked", { cause: "the address is on a deny list", detail: () => ({ policy: name }) });
   }
   return denial;
 }

@@ -4,6 +4,7 @@ import type { Consumption, UsageCorrections } from "../store/ports/decisions.js"
 import type { Logger } from "../telemetry/logger.js";
 import { checkCount, needsCorrection } from "./policy.js";
 import type { AppliedPolicy } from "./policy.js";
+import { clearInterval, monotonicNow, setInterval } from "../lib/real-timers.js";
 
 /** A consumption that a store has counted. */
 export interface CountedConsumption<Raw> {
@@ -46,7 +47,7 @@ export class Settlement<Raw> {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor({ logger, now = () => performance.now() }: SettlementOptions) {
+  constructor({ logger, now = monotonicNow }: SettlementOptions) {
     this.#logger = logger;
     this.#now = now;
   }

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../store/keyspace.js";
 import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /** Clients counted at once for one policy; the busiest stay. */
 const maxClients = 256;

@@ -1,5 +1,6 @@
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import type { RateLimiterRes } from "rate-limiter-flexible";
+import type { DenialDetail } from "../http/denial-detail.js";
 import type { Quota } from "../http/quota.js";
 import { rateLimitFields, retryAfter } from "../http/fields.js";
 import type { RateLimitFormat } from "../http/fields.js";
@@ -46,20 +47,41 @@ export function quotaFields(
   return rateLimitFields(format, shown, format === "legacy" ? now() : 0);
 }
 
+/** Names the client of a policy in logs. */
+export interface ClientNames {
+  /** The kind of the client, and a digest that tells it apart. */
+  nameOf<Raw>(applied: AppliedPolicy<Raw>): string;
+}
+
 /**
- * The refusal (429) for exhausted policies; undefined if none is exhausted. `isBlocked`: one of them blocks the client, because
- * it went on after refusals.
+ * The refusal (429) for exhausted policies; undefined if none is exhausted. `blockedBy`: those that block the client, because
+ * it went on after refusals. `policies` are the policies before the decision. Without `names` this process has counted, since
+ * the store is down.
  */
-export function denyExhausted(
+export function denyExhausted<Raw>(
   quotas: readonly Quota[],
-  isBlocked: boolean,
+  blockedBy: readonly Quota[],
   format: RateLimitFormat,
   now: () => number,
+  policies: readonly AppliedPolicy<Raw>[],
+  names?: ClientNames,
 ): Denied | undefined {
-  if (!quotas.some(isViolated)) return undefined;
+  return quotas.some(isViolated) ? refuseExhausted(quotas, blockedBy, format, now, policies, names) : undefined;
+}
+
+/** A function of its own: one that makes a closure allocates its variables at each call. */
+function refuseExhausted<Raw>(
+  quotas: readonly Quota[],
+  blockedBy: readonly Quota[],
+  format: RateLimitFormat,
+  now: () => number,
+  policies: readonly AppliedPolicy<Raw>[],
+  names: ClientNames | undefined,
+): Denied {
   const violated = quotas.filter(isViolated);
-  return deny(isBlocked ? "abuse_detected" : refusalOf(violated), {
+  return deny(blockedBy.length > 0 ? "abuse_detected" : refusalOf(violated), {
     cause: "a rate limit is exhausted",
+    detail: () => describeExhausted(violated, blockedBy, policies, names),
     headers: [
       ...quotaFields(format, quotas, now),
       retryAfter(Math.max(...violated.map(({ resetSeconds }) => resetSeconds))),
@@ -67,6 +89,28 @@ export function denyExhausted(
     violatedPolicies: violated.map(({ policy }) => policy),
     quotas,
   });
+}
+
+/** The policy for which the client must wait longest comes first. */
+function describeExhausted<Raw>(
+  violated: readonly Quota[],
+  blockedBy: readonly Quota[],
+  policies: readonly AppliedPolicy<Raw>[],
+  names: ClientNames | undefined,
+): DenialDetail {
+  const byWait = violated.toSorted((one, other) => other.resetSeconds - one.resetSeconds);
+  const policy = byWait.map((quota) => quota.policy).join(", ");
+  const [first] = byWait;
+  const applied = policies.find((one) => one.policy.name === first?.policy);
+  const blocked = first !== undefined && blockedBy.includes(first) ? "the client is blocked" : undefined;
+  return {
+    policy,
+    key: applied === undefined ? undefined : names?.nameOf(applied),
+    limit: first?.limit,
+    windowSeconds: first?.windowSeconds,
+    retryAfterSeconds: first?.resetSeconds,
+    reason: blocked ?? (names === undefined ? "the store is down, and this process counts" : undefined),
+  };
 }
 
 /** Does the policy refuse the request? */

@@ -5,6 +5,7 @@ import { StoreFault } from "../store/ports/fault.js";
 import type { DeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 
+/** Options of `succeed()`. */
 export interface SucceedOptions {
   /**
    * The name of the account in your database, if the request may name it differently. The known address, the device and the

@@ -10,10 +10,13 @@ import { checkFunction, checkInteger, checkObject, checkOneOf, optionError } fro
 
 /** A number of attempts in a window, which starts with the first attempt. */
 export interface AttemptLimitOptions {
+  /** Maximum of attempts in a window. @default the limit in the table of docs/login.md */
   readonly limit?: number | undefined;
+  /** Length of the window. @default the window in the table of docs/login.md */
   readonly window?: Duration | undefined;
 }
 
+/** Options of devices that a user has signed in on before. */
 export interface LoginDeviceOptions<Raw = unknown> {
   /** The secret that signs device tokens: at least 32 bytes, the same for all processes. */
   readonly secret: string | Uint8Array;
@@ -32,6 +35,7 @@ export type LoginVerdict = "succeeded" | "failed" | "unchecked" | undefined;
 export type LoginOutcome<Raw = unknown> =
   "said" | "status" | ((raw: Raw, facts: Facts, status: number) => LoginVerdict | Promise<LoginVerdict>);
 
+/** Options of `throttleLogin()`. */
 export interface ThrottleLoginOptions<Raw = unknown> extends DenyOptions {
   /** Returns the name of the account in the request, whether or not such an account exists. */
   readonly account: Of<unknown, Raw>;
@@ -95,6 +99,9 @@ export interface ResolvedLogin<Raw> {
   readonly parallel: number;
   readonly onStoreError: "local" | "deny";
 }
+
+/** The limits of a throttle, for its administration. */
+export type ThrottleLimits = Pick<ResolvedLogin<never>, "pair" | "ip" | "accountLimit">;
 
 const knownOptions = [
   ...["account", "name", "pair", "ip", "accountLimit", "onAccountLimit", "pace", "longestBlock", "device", "parallel"],

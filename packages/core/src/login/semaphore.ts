@@ -1,3 +1,5 @@
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
+
 /** Releases a permit. Further calls do nothing. */
 export type Release = () => void;
 

@@ -2,10 +2,12 @@ import { findCookies } from "../http/cookies.js";
 import { canonicalAddress } from "../http/address.js";
 import { handlerWaitMs, onRequestDone } from "../http/handler-end.js";
 import { retryAfter } from "../http/fields.js";
+import type { DenialDetail } from "../http/denial-detail.js";
+import { kindFound } from "../http/denial-detail.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
 import { allowed, deny, unavailable } from "../http/verdict.js";
-import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome } from "./options.js";
+import type { ResolvedAttemptLimit, ResolvedLogin, LoginOutcome, ThrottleLimits } from "./options.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type {
   AttemptAnswer,
@@ -16,6 +18,7 @@ import type {
   KnownAddress,
 } from "../store/ports/logins.js";
 import { StoreFault } from "../store/ports/fault.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { createAttempt } from "./attempt.js";
@@ -23,6 +26,7 @@ import { createDeviceTokens } from "./device-token.js";
 import { normalizeAccount } from "./account-name.js";
 import { accountKeys, knownMs, memoryMs, accountAndIpKeys } from "./login-keys.js";
 
+import { LockOuts } from "./lock-outs.js";
 import { Semaphore } from "./semaphore.js";
 import { LoginWarnings } from "./warnings.js";
 
@@ -32,11 +36,14 @@ export interface LoginServices {
   readonly local: LoginStore;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
+  readonly audit: AuditTrail;
   readonly logger: Logger;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** The limits of each throttle of this gate, by its name. */
+  readonly throttles: Map<string, ThrottleLimits>;
 }
 
 /** Longest wait for the semaphore. */
@@ -53,6 +60,15 @@ const refusalCauses = {
   pair: "too many attempts for this account from this address or device",
   account: "too many attempts for this account",
 } as const;
+
+/** The key of the counter that refuses an attempt. */
+function keyOfRefusal({ address, accountAndIp, account }: AttemptQuestion, by: "address" | "pair" | "account"): string {
+  return by === "address"
+    ? address.key
+    : by === "pair" || account === undefined
+      ? accountAndIp.key
+      : account.intervalKey;
+}
 
 /** An attempt that was counted, and the store that counted it. */
 interface CountedAttempt {
@@ -74,7 +90,8 @@ interface Resolution {
  */
 export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginServices): Check<Raw> {
   const { name, onStoreError } = options;
-  const { keys, store, local, telemetry, logger, now } = services;
+  const { keys, store, local, telemetry, audit, logger, now } = services;
+  services.throttles.set(name, options);
   const semaphore = new Semaphore({ parallel: options.parallel, waitTimeoutMs, maxWaiting, maxHoldMs });
   const device =
     options.device === undefined
@@ -82,6 +99,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
       : { ...options.device, tokens: createDeviceTokens({ ...options.device, now }) };
   const warnings = new LoginWarnings({ name, logger, telemetry, now });
 
+  const lockOuts = new LockOuts();
   const refusals = new WeakMap<object, Verdict>();
 
   return async function throttle(exchange): Promise<Verdict> {
@@ -96,23 +114,38 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
   async function decide(exchange: GateExchange<Raw>): Promise<Verdict> {
     const { state } = exchange;
-    const account = normalizeAccount(await options.account(exchange.raw, state.facts));
+    const given = await options.account(exchange.raw, state.facts);
+    const account = normalizeAccount(given);
     if (account === undefined)
-      return deny("account_missing", { cause: "the request does not name an account to sign in to" });
+      return deny("account_missing", {
+        cause: "the request does not name an account to sign in to",
+        detail: () => ({ policy: name, expected: "a text of 1 to 512 characters", found: kindFound(given) }),
+      });
     const trusted = device?.tokens.read(await readDeviceToken(exchange), account);
     const counted = await countAttempt(createQuestion(exchange, account, trusted), account);
     if (!("answer" in counted)) return counted;
     const { answer } = counted;
-    if (answer.refusedBy !== undefined)
+    const { refusedBy, retryMs } = answer;
+    if (refusedBy !== undefined) {
+      if (lockOuts.begins(keyOfRefusal(counted.question, refusedBy), retryMs)) {
+        const retrySeconds = Math.ceil(retryMs / 1000);
+        const { ip } = exchange;
+        audit.record({ type: "login_locked", throttle: name, account, ip, by: refusedBy, retrySeconds });
+      }
       return deny("attempts_exceeded", {
-        cause: refusalCauses[answer.refusedBy],
-        headers: [retryAfter(answer.retryMs / 1000)],
+        cause: refusalCauses[refusedBy],
+        detail: () => describeRefusal(refusedBy, retryMs, account, exchange.ip),
+        headers: [retryAfter(retryMs / 1000)],
       });
+    }
     const resolution = openResolution(counted, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
       await resolution.resolve("unchecked", account);
-      return unavailable("too many sign-ins are in progress", "capacity_exceeded");
+      return unavailable("too many sign-ins are in progress", "capacity_exceeded", () => ({
+        policy: name,
+        limit: options.parallel,
+      }));
     }
     // A client that reads slowly, or waits behind another response, must not keep the permit after its handler has ended.
     exchange.onHandled(release);
@@ -134,6 +167,21 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     state.markDone(options);
     state.setLoginAttempt(attempt);
     return allowed;
+  }
+
+  function describeRefusal(
+    by: keyof typeof refusalCauses,
+    retryMs: number,
+    account: string,
+    ip: string | undefined,
+  ): DenialDetail {
+    const { limit, windowMs } = { address: options.ip, pair: options.pair, account: options.accountLimit }[by];
+    const [owner, address] = [`account ${accountKeys(keys, name, account).owner}`, `address ${addressOf(ip)}`];
+    return {
+      policy: name,
+      key: { address, pair: `${owner} and ${address}`, account: owner }[by],
+      ...{ limit, windowSeconds: windowMs / 1000, retryAfterSeconds: Math.ceil(retryMs / 1000) },
+    };
   }
 
   /** Records the result of an attempt that the handler did not report. */
@@ -198,7 +246,10 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     // No password is checked, so this was no guess.
     if (!isAdmitted) void store.record({ ...outcomeOf(question, account), counted: undefined, result: "unchecked" });
     return stricter === undefined || fallback instanceof StoreFault
-      ? unavailable(`the store cannot count: ${answer.kind}`)
+      ? unavailable(`the store cannot count: ${answer.kind}`, "store_unavailable", () => ({
+          policy: name,
+          reason: answer.reply,
+        }))
       : { store: withoutAnswer(question), question: stricter, answer: fallback };
   }
 
@@ -238,6 +289,9 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
 
     async function record(result: AttemptResult, signedIn: string): Promise<void> {
       if (result === "succeeded") warnings.succeeded(keys.digest(signedIn));
+      const tried = { throttle: name, account: signedIn, ip };
+      if (result === "succeeded") audit.record({ type: "login_succeeded", ...tried });
+      else if (result === "failed") audit.record({ type: "login_failed", ...tried });
       await counting.record({
         ...outcomeOf(question, account),
         counted: answer.counted,

@@ -73,6 +73,7 @@ export interface ChannelMessage {
   readonly id: string | undefined;
   /** Empty for a message without a topic. */
   readonly topic: string;
+  /** Name of the event, as `publish()` got it. */
   readonly event: string | undefined;
   /** Has this process published it? */
   readonly own: boolean;
@@ -102,7 +103,9 @@ export interface Subscription {
 
 /** Messages of one kind between all processes of the service. */
 export interface Channel<T> {
+  /** Name of the channel. */
   readonly name: string;
+  /** Does the channel keep messages for subscribers that resume? */
   readonly reliable: boolean;
   /**
    * Publishes a message to all subscribers of all processes, also of this one. Resolves to its id on a reliable channel. Rejects

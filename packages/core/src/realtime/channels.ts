@@ -23,6 +23,7 @@ import type { Feed } from "./feed.js";
 import { LiveFeed } from "./feed.js";
 import { LogFollower } from "./log-follower.js";
 import { MessageReader, Subscriber, isThenable } from "./subscribers.js";
+import { clearInterval, setInterval } from "../lib/real-timers.js";
 
 export interface ChannelServiceOptions {
   readonly channels: Channels;
@@ -32,6 +33,8 @@ export interface ChannelServiceOptions {
   readonly logger: Logger;
   /** Called at each definition, and at each use of a reliable channel. */
   readonly onUse: (use: "defined" | "reliable") => void;
+  /** Called for a message with undefined members, which JSON leaves out. */
+  readonly onDropped?: (() => void) | undefined;
 }
 
 const maxChannels = 1000;
@@ -210,7 +213,7 @@ class DefinedChannel<T> implements Channel<T> {
       checked.then(undefined, () => undefined);
       throw optionError("channels.define().schema", "must not be async");
     }
-    const json = jsonText("publish()", checked, maxPayloadBytes);
+    const json = jsonText("publish()", checked, maxPayloadBytes, this.#options.onDropped);
     const head = topic === undefined ? "" : `"topic":${JSON.stringify(topic)},`;
     const kind = event === undefined ? "" : `"event":"${event}",`;
     return `{${head}${kind}"data":${json}}`;

@@ -14,6 +14,7 @@ export const connectionKinds = ["sse", "socket.io", "other"] as const;
  */
 export type ConnectionEnd = "expired" | "revoked" | "session_ended" | "closed";
 
+/** Options of `watch()`. */
 export interface WatchOptions {
   /** The kind of the connection, for metrics. @default "other" */
   readonly kind?: ConnectionKind | undefined;
@@ -56,6 +57,7 @@ export interface Connections {
  */
 export class ConnectionLimitError extends DenialError {
   override readonly name = "ConnectionLimitError";
+  /** The refusal, with the response for the client. */
   readonly denied: Denied;
 
   constructor(denied: Denied) {

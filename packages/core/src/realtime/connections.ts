@@ -1,5 +1,6 @@
 import type { Auth } from "../auth/claims.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { ApplyProblemTypes } from "../http/problem-types.js";
 import { deny, DenialError, unavailable } from "../http/verdict.js";
 import type { Denied } from "../http/verdict.js";
 import { checkFunction, checkObject, checkOneOf, optionError } from "../lib/validate.js";
@@ -17,6 +18,7 @@ import type { ResolvedConnections } from "./options.js";
 import { OpenToken, OpenTokens } from "./open-tokens.js";
 import type { TokenHolder } from "./open-tokens.js";
 import type { TokenWatch } from "./token-watch.js";
+import { clearTimeout, setImmediate, setTimeout } from "../lib/real-timers.js";
 
 export interface ConnectionServiceOptions extends ResolvedConnections {
   /** Undefined for a gate without `auth`. */
@@ -27,11 +29,14 @@ export interface ConnectionServiceOptions extends ResolvedConnections {
   readonly watchTokens: ((tokens: OpenTokens) => TokenWatch) | undefined;
   /** The refusal of a token. */
   readonly refuse: (cause: string) => Denied;
+  readonly problemTypes: ApplyProblemTypes;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
+
+const otherUser = "the token for a renewal is of another user";
 
 /** Tokens that expire within this time of each other end together. */
 const minTickMs = 10;
@@ -82,7 +87,7 @@ export class ConnectionService implements Connections {
     const denied = this.#refusal(user);
     if (denied !== undefined) {
       this.#options.telemetry.connectionEnded(kind, "refused");
-      throw new ConnectionLimitError(denied);
+      throw new ConnectionLimitError(this.#options.problemTypes(denied));
     }
     const connection = new OpenConnection(this, auth, onEnd, kind, user);
     // First, since it throws for an auth whose records have no names: nobody could end such a connection.
@@ -162,7 +167,7 @@ export class ConnectionService implements Connections {
   checkRenewal(connection: OpenConnection, auth: Auth): void {
     this.#checkAuth("renew()", auth);
     if (userOf(auth) !== connection.user || auth.issuer !== connection.auth.issuer)
-      throw new DenialError(this.#options.refuse("the token for a renewal is of another user"));
+      throw new DenialError(this.#options.problemTypes(this.#options.refuse(otherUser)));
   }
 
   #checkAuth(method: string, auth: Auth | null | undefined): asserts auth is Auth {
@@ -178,9 +183,14 @@ export class ConnectionService implements Connections {
   #refusal(user: string): Denied | undefined {
     const { maxPerUser, maxPerProcess } = this.#options;
     if (this.#connections.size >= maxPerProcess)
-      return unavailable("the process has connections.maxPerProcess open connections", "connection_capacity");
+      return unavailable("the process has connections.maxPerProcess open connections", "connection_capacity", () => ({
+        limit: maxPerProcess,
+      }));
     if ((this.#users.get(user) ?? 0) >= maxPerUser)
-      return deny("connection_limit", { cause: "the user has connections.maxPerUser open connections" });
+      return deny("connection_limit", {
+        cause: "the user has connections.maxPerUser open connections",
+        detail: () => ({ limit: maxPerUser }),
+      });
     return undefined;
   }
 

@@ -1,3 +1,5 @@
+import type { DenialDetail } from "../http/denial-detail.js";
+import { quoted } from "../http/denial-detail.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
@@ -16,7 +18,10 @@ export function refuseRequest(exchange: Exchange): Denied | undefined {
     return deny("method_not_allowed", { cause: "the method of the request is neither GET nor HEAD", headers });
   }
   if (!acceptsEvents(exchange.header("accept")))
-    return deny("not_acceptable", { cause: "the client does not accept text/event-stream" });
+    return deny("not_acceptable", {
+      cause: "the client does not accept text/event-stream",
+      detail: () => ({ header: "Accept", found: quoted(exchange.header("accept") ?? "") }),
+    });
   return undefined;
 }
 
@@ -24,13 +29,15 @@ export function refuseRequest(exchange: Exchange): Denied | undefined {
 export function topicsOf(exchange: Exchange): readonly string[] | Denied {
   const topics = queryOf(exchange.url).getAll("topic");
   if (topics.length === 0) return refuseTopics("the request names no topic");
-  if (topics.length > maxTopics) return refuseTopics("the request names too many topics");
+  if (topics.length > maxTopics) return refuseTopics("the request names too many topics", topics.length);
   if (!topics.every(isTopic)) return refuseTopics("a topic of the request is not a text of 1 to 200 characters");
   return [...new Set(topics)];
 }
 
-function refuseTopics(cause: string): Denied {
-  return deny("topic_invalid", { cause });
+function refuseTopics(cause: string, count?: number): Denied {
+  const expected = `1 to ${maxTopics} topics`;
+  const detail = (): DenialDetail => ({ expected, found: count === undefined ? undefined : `${count} topics` });
+  return deny("topic_invalid", { cause, detail });
 }
 
 /** Is it a name of 1 to 200 characters, without control characters and replacements of bytes that are not UTF-8? */

@@ -3,6 +3,7 @@ import type { ChannelGap, ChannelMessage, Subscription, SubscribeOptions } from 
 import type { ConnectionEnd, WatchedConnection } from "./connection-types.js";
 import { formatEvent, formatPosition, formatRetry, heartbeat } from "./event-format.js";
 import type { Beats } from "./heartbeats.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /** Why a stream ends: the reason of its connection, or `slow` for a client that does not read fast enough. */
 export type StreamEnd = ConnectionEnd | "slow";

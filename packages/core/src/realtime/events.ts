@@ -6,6 +6,7 @@ import type { Challenges } from "../guard/challenges.js";
 import type { Denied, Header, Reply, Verdict } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
 import type { Check, GateExchange } from "../request/state.js";
+import type { UnguardedWarning } from "../request/unguarded.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { ChannelMessage } from "./channel-options.js";
 import type { Connections } from "./connection-types.js";
@@ -20,6 +21,7 @@ import { Heartbeats } from "./heartbeats.js";
 export interface EventServices<Raw> {
   readonly connections: Pick<Connections, "watch" | "isDegraded" | "onDegraded">;
   readonly challenges: Pick<Challenges, "credentialsRequired" | "badCredentials">;
+  readonly unguarded: Pick<UnguardedWarning, "noteRefusal">;
   readonly sources: readonly TokenSource<Raw>[];
   readonly logger: Logger;
   /** Unix milliseconds. */
@@ -85,7 +87,10 @@ export class EventService<Raw> {
     if (refused !== undefined) return refused;
     const { facts } = exchange.state;
     const { auth } = facts;
-    if (auth === undefined) return this.#services.challenges.credentialsRequired();
+    if (auth === undefined) {
+      this.#services.unguarded.noteRefusal("events()", exchange.state);
+      return this.#services.challenges.credentialsRequired();
+    }
     const foreign = this.#refuseOrigin(exchange);
     if (foreign !== undefined) return foreign;
     if (this.#ended.has(auth, this.#services.now())) return stopped;

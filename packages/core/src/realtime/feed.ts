@@ -1,6 +1,7 @@
 import type { Channels } from "../store/ports/channels.js";
 import type { MessageReader, Subscriber } from "./subscribers.js";
 import { Subscribers } from "./subscribers.js";
+import { monotonicNow } from "../lib/real-timers.js";
 
 /** Brings the messages of one channel to its subscribers in this process. */
 export interface Feed<T> {
@@ -79,12 +80,12 @@ export class LiveFeed<T> implements Feed<T> {
   /** The heartbeat proves it only some time after the begin. */
   #receives(): boolean {
     if (this.#begunAt === undefined) return false;
-    return performance.now() - this.#begunAt <= aliveMs || this.#options.channels.isAlive(aliveMs);
+    return monotonicNow() - this.#begunAt <= aliveMs || this.#options.channels.isAlive(aliveMs);
   }
 
   /** The subscription has begun, or has begun anew. */
   #reportGap(): void {
-    this.#begunAt = performance.now();
+    this.#begunAt = monotonicNow();
     for (const subscriber of this.#subscribers.all()) {
       if (this.#settled) subscriber.reportGap("missed");
       subscriber.markReady();

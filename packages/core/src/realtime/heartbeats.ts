@@ -1,3 +1,5 @@
+import { clearInterval, setInterval } from "../lib/real-timers.js";
+
 export interface Beating {
   beat(): void;
 }

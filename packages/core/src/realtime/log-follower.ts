@@ -8,6 +8,7 @@ import type { RecentMessage } from "./recent-messages.js";
 import { RecentMessages } from "./recent-messages.js";
 import type { MessageReader, Received, Subscriber } from "./subscribers.js";
 import { Subscribers } from "./subscribers.js";
+import { clearTimeout, setImmediate, setTimeout } from "../lib/real-timers.js";
 
 export interface LogFollowerOptions<T> {
   readonly place: LogPlace;
@@ -32,8 +33,6 @@ const groupSize = 64;
 const lookEvery = 5;
 /** Subscribers that are not ready for missed messages are asked again after this time. */
 const pauseMs = 25;
-/** Fake timers of a test must not stop it. */
-const immediate = setImmediate;
 
 /**
  * Follows the log of one reliable channel for all subscribers of this process. An announcement that follows the last message
@@ -247,7 +246,7 @@ export class LogFollower<T> implements Feed<T> {
     if (kept !== undefined) {
       this.#serve(cursor, kept, undefined);
       await new Promise((resolve) => {
-        immediate(resolve);
+        setImmediate(resolve);
       });
       return;
     }

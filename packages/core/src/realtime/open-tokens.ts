@@ -1,6 +1,5 @@
 import type { Auth } from "../auth/claims.js";
 import type { TokenQuestion } from "../store/ports/decisions.js";
-import { isCutOff } from "../store/ports/decisions.js";
 
 /** An owner of a token: an open connection. */
 export interface TokenHolder {
@@ -28,25 +27,6 @@ export class OpenToken {
   end(reason: "expired" | "revoked" | "session_ended"): void {
     for (const holder of [...this.holders]) holder.lose(reason);
   }
-}
-
-/** The records of tokens that a question has found: what `RevocationRecords.find` returns. */
-export type Found = ReadonlyMap<string, number | undefined>;
-
-/** The state of a token by its records. */
-export type TokenState = "good" | "revoked" | "session_ended" | "unreadable";
-
-/** A cut-off is told from a revocation, since the end of a session also revokes its tokens. */
-export function stateOf(question: TokenQuestion, found: Found): TokenState {
-  let isUnreadable = false;
-  for (const key of question.cutoffKeys) {
-    if (!found.has(key)) continue;
-    const cutoff = found.get(key);
-    if (cutoff === undefined) isUnreadable = true;
-    else if (isCutOff(question, cutoff)) return "session_ended";
-  }
-  if (found.has(question.revokedKey)) return "revoked";
-  return isUnreadable ? "unreadable" : "good";
 }
 
 /** The tokens of all open connections, by token and by the keys of their records. */

@@ -2,10 +2,12 @@ import type { RevocationService } from "../revocation/revocations.js";
 import type { SessionEnd, SessionEvents } from "../sessions/events.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { RevocationRecords } from "../store/ports/revocation.js";
+import { stateOf } from "../store/ports/revocation.js";
 import { isCutOff } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
-import { keysOf, stateOf } from "./open-tokens.js";
+import { keysOf } from "./open-tokens.js";
 import type { OpenToken, OpenTokens } from "./open-tokens.js";
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../lib/real-timers.js";
 
 export interface TokenWatchOptions {
   readonly tokens: OpenTokens;
@@ -129,7 +131,7 @@ export class TokenWatch {
   /** Asks about all tokens. Something may happen during the questions that has to be looked at after them. */
   async #sweep(): Promise<void> {
     const { tokens, checkEveryMs } = this.#options;
-    const startedAt = performance.now();
+    const startedAt = monotonicNow();
     this.#isSweeping = true;
     this.#mustSweepAgain = false;
     for (const token of tokens.all()) this.#link(token);
@@ -137,7 +139,7 @@ export class TokenWatch {
     this.#isSweeping = false;
     if (!this.#isStarted) return;
     if (this.#isCalledAgain()) return void this.#sweep();
-    const tookMs = performance.now() - startedAt;
+    const tookMs = monotonicNow() - startedAt;
     // A store that does not answer is not busy with this question.
     const pauseMs = isAnswered ? Math.max(checkEveryMs - tookMs, tookMs / maxShare - tookMs) : checkEveryMs / 2;
     this.#sweepIn(pauseMs);

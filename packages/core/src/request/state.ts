@@ -26,11 +26,16 @@ export interface Attachment {
 
 /** Bits of the facts that a run of a middleware has found out. */
 const found = { auth: 1, cache: 2, quotas: 4, loginAttempt: 8 } as const;
+/** Bits that stay for the whole request: a guard has looked for the sender, or a condition has skipped the guard. */
+const lasting = { identified: 16, guardSkipped: 32 } as const;
+const lastingBits = lasting.identified | lasting.guardSkipped;
 
 type WritableFacts = { -readonly [Name in keyof Facts]: Facts[Name] };
 
 /** The part of the state that all gates of one request share. */
 interface SharedState {
+  /** The gate whose middleware came first; further ones are among the parts that are done. */
+  visitor: object | undefined;
   identified: boolean;
   proofs: readonly string[];
   cacheShown: boolean;
@@ -69,7 +74,7 @@ export class RequestState {
   readonly #facts: WritableFacts;
   readonly #shared: SharedState;
   #verified: VerifiedToken | undefined = undefined;
-  /** The sum of the bits of {@link found} for the middleware that runs now. */
+  /** The sum of the bits of {@link found} for the middleware that runs now, and of {@link lasting}. */
   #found = 0;
   /** The `auth` that this gate has shown last. */
   #ownAuth: Auth | undefined = undefined;
@@ -87,6 +92,7 @@ export class RequestState {
       this.first = this;
       this.#facts = { auth: undefined, cache: undefined, quotas: [], loginAttempt: undefined };
       this.#shared = {
+        visitor: undefined,
         identified: false,
         proofs: noProofs,
         cacheShown: false,
@@ -141,16 +147,45 @@ export class RequestState {
     return tokens;
   }
 
+  /** Is this the first middleware of a gate on this request? A gate counts each request once. */
+  visit(gate: object): boolean {
+    const shared = this.#shared;
+    if (shared.visitor === gate) return false;
+    if (shared.visitor === undefined) shared.visitor = gate;
+    else if (this.isDone(gate)) return false;
+    else this.markDone(gate);
+    return true;
+  }
+
+  /** Has middleware of this gate seen the request before? */
+  wasVisitedBy(gate: object): boolean {
+    return this.#shared.visitor === gate || this.isDone(gate);
+  }
+
   /** A middleware begins to run: what others have found out is not new. */
   begin(): void {
-    this.#found = 0;
+    this.#found &= lastingBits;
   }
 
   /** Records the sender of the request; undefined for nobody, and after a refusal. */
   identify(verified: VerifiedToken | undefined): void {
     this.restore(verified);
-    this.#found |= found.auth;
+    this.#found |= found.auth | lasting.identified;
     if (verified !== undefined) this.#shared.identified = true;
+  }
+
+  /** Has a guard of this gate looked for the sender, whether or not there is one? */
+  get isIdentified(): boolean {
+    return (this.#found & lasting.identified) !== 0;
+  }
+
+  /** Has a condition, such as that of `unless()`, skipped a guard of this gate? */
+  get isGuardSkipped(): boolean {
+    return (this.#found & lasting.guardSkipped) !== 0;
+  }
+
+  skipGuard(): void {
+    this.#found |= lasting.guardSkipped;
   }
 
   /** Brings back the sender that was known before a check that refused. */

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { maxTimerMs } from "../lib/duration.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 /** How the leader of collapsed requests ended: with a result for all, with one for itself alone, or without any. */
 export type Outcome<T> = { readonly kind: "shared"; readonly value: T } | { readonly kind: "own" | "abandoned" };
@@ -53,7 +54,7 @@ export class RequestCollapser<T> {
   readonly #lastShared = new LRUCache<string, number>({ max: 10_000 });
   #shared = 0;
 
-  constructor({ waitMs, now = () => performance.now(), bodyMs = 100 }: RequestCollapserOptions) {
+  constructor({ waitMs, now = monotonicNow, bodyMs = 100 }: RequestCollapserOptions) {
     this.#waitMs = waitMs;
     this.#bodyMs = bodyMs;
     this.#now = now;

@@ -53,6 +53,7 @@ function pathOf(url: string): string {
   return path.startsWith("/") ? path : `/${path}`;
 }
 
+/** Options of `purgePath()`. */
 export interface PurgePathOptions {
   /**
    * The query strings of the path that are purged. `"any"`: all; a query in the given path is ignored. `"exact"`: those with

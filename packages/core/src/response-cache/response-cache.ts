@@ -28,6 +28,7 @@ import type { LookupResult, HandlerStart } from "./response-store.js";
 import { ResponseStore } from "./response-store.js";
 import type { StoredResponse } from "./stored-response.js";
 import { mayServe } from "./storing.js";
+import { queueMicrotask } from "../lib/real-timers.js";
 
 /** How the cache handled a request, for metrics. */
 export type ResponseOutcome = "hit" | "stale" | "collapsed" | "miss" | "bypass";

@@ -11,6 +11,7 @@ import type { LocalResponse, LocalResponsesOptions } from "./local-responses.js"
 import { PurgeLog } from "./purge-log.js";
 import { decodeRecord, encodeResponse, encodeVary } from "./stored-response.js";
 import { pathPrefix, tagName } from "./tags.js";
+import { steadyNow } from "../lib/steady-clock.js";
 
 /** The result of a lookup, and the state that a response made after it must remember. */
 export interface LookupResult {
@@ -56,7 +57,7 @@ export interface ResponseStoreOptions {
   readonly onFault: (fault: StoreFault) => void;
   /** Purges on their way into the store, with those of `req.cache`. */
   readonly renewals: Invalidations;
-  /** Milliseconds of a monotonic clock. @default performance.now */
+  /** Milliseconds of a clock that does not jump. @default {@link steadyNow} */
   readonly monotonic?: () => number;
   /** The tier in process; undefined for none. */
   readonly local?: Pick<LocalResponsesOptions, "entries" | "bytes" | "ttlMs" | "channels"> | undefined;
@@ -95,7 +96,7 @@ export class ResponseStore {
   readonly local: LocalResponses | undefined;
 
   constructor(options: ResponseStoreOptions) {
-    const { store, keys, onFault, renewals, monotonic = () => performance.now() } = options;
+    const { store, keys, onFault, renewals, monotonic = steadyNow } = options;
     this.#store = store;
     this.#keys = keys;
     this.#onFault = onFault;

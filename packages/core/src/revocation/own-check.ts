@@ -5,6 +5,7 @@ import { faultForAll, isRefusedToken, someRefuses } from "../store/ports/decisio
 import { steadyNow } from "../lib/steady-clock.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /** Tells whether a token is revoked by records of the application. Only `true` revokes, and only `false` does not. */
 export type RevocationTest = (auth: Auth) => boolean | Promise<boolean>;
@@ -17,6 +18,8 @@ export interface OwnCheckOptions {
   readonly forget: (question: TokenQuestion) => void;
   readonly logger: Logger;
 }
+
+type NoteAnswer = (token: TokenQuestion, revoked: boolean | StoreFault) => void;
 
 /** Maximum number of refused tokens that are kept. */
 const maxRefused = 10_000;
@@ -46,22 +49,31 @@ export class OwnCheck {
 
   /** A store that answers for both. */
   beside(store: DecisionStore): DecisionStore {
+    return this.#beside(store, (token, revoked) => this.#noteAnswer(token, revoked));
+  }
+
+  /** The same, for an explanation: it notes nothing. */
+  previewBeside(store: DecisionStore): DecisionStore {
+    return this.#beside(store, () => undefined);
+  }
+
+  #beside(store: DecisionStore, note: NoteAnswer): DecisionStore {
     return {
       ask: (question) => {
         const auth = question.token === undefined ? undefined : this.#auths.get(question.token);
-        return auth === undefined ? store.ask(question) : this.#askBoth(store, question, auth);
+        return auth === undefined ? store.ask(question) : this.#askBoth(store, question, auth, note);
       },
     };
   }
 
-  async #askBoth(store: DecisionStore, question: Question, auth: Auth): Promise<Answer> {
+  async #askBoth(store: DecisionStore, question: Question, auth: Auth, note: NoteAnswer): Promise<Answer> {
     const { beforeToken, afterToken } = question;
     const first = orFaults(await store.ask({ ...question, afterToken: [] }), { ...question, afterToken: [] });
     const unreached: Answer = { ...first, afterToken: afterToken.map(() => undefined) };
     const isRefused = someRefuses(beforeToken, first.beforeToken);
     if (isRefused || isRefusedToken(question, first.revoked, first.replayed)) return unreached;
     const theirs = await this.ask(auth);
-    if (question.token !== undefined) this.#noteAnswer(question.token, theirs);
+    if (question.token !== undefined) note(question.token, theirs);
     const revoked = theirs === false ? first.revoked : theirs;
     if (isRefusedToken(question, revoked, first.replayed)) return { ...unreached, revoked };
     if (afterToken.length === 0) return { ...first, revoked };

@@ -8,11 +8,14 @@ import type { DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { RevocationStore, RevokeOptions } from "../store/ports/revocation.js";
 import { recordEnd } from "../store/ports/revocation.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { CutoffRules } from "./cutoffs.js";
 
 /** Identifies a token: the `auth` of a request, or parts of it. Without `jti` the token itself is needed. */
 export interface NamedToken {
+  /** Claim `jti` of the token. @default none */
   readonly jti?: string | undefined;
+  /** The compact token. @default none */
   readonly token?: string | undefined;
   /** Claim `iss`. Required if the gate has several issuers. */
   readonly issuer?: string | undefined;
@@ -67,6 +70,8 @@ export interface RevocationServiceOptions {
   readonly orgClaim: string;
   /** Publishes revocations. */
   readonly events: { publish(ending: TokenEnd): void };
+  /** @default none */
+  readonly audit?: AuditTrail | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -91,7 +96,7 @@ export class RevocationService implements Revocations {
   async revoke(token: RevocableToken | undefined, options: RevokeOptions = {}): Promise<void> {
     checkObject("revoke()", options, ["replicas"]);
     if (options.replicas !== undefined) checkInteger("revoke().replicas", options.replicas, 0, 100);
-    const { store, issuers, marginSeconds, events, now } = this.#options;
+    const { store, issuers, marginSeconds, events, audit, now } = this.#options;
     checkToken("revoke()", token);
     issuers.checkToken(token);
     if (typeof token.expiresAt !== "number" || Number.isNaN(token.expiresAt)) {
@@ -104,6 +109,8 @@ export class RevocationService implements Revocations {
     const key = this.#recordKey(token);
     await store.revoke(key, expiresAt, options);
     this.#known.set(key, true);
+    const { principal, sessionId, jti }: Partial<CheckableToken> = token;
+    audit?.record({ type: "token_revoked", principal: namedText(principal), sessionId: namedText(sessionId), jti });
     if (token.jti !== undefined)
       events.publish({ reason: "token", issuer: issuers.digestFor(token.issuer), jti: token.jti });
   }
@@ -189,6 +196,11 @@ export class RevocationService implements Revocations {
     }
     return keyspace.revokedInput(token.slice(0, dot), issuer);
   }
+}
+
+/** A part of `auth`, if the call has it. */
+function namedText(text: unknown): string | undefined {
+  return typeof text === "string" && text !== "" ? text : undefined;
 }
 
 function isObject(value: unknown): value is object {

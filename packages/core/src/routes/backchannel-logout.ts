@@ -17,11 +17,13 @@ import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
+import { monotonicNow } from "../lib/real-timers.js";
 
+/** Options of `routes.backchannelLogout()`. */
 export interface BackchannelLogoutOptions<Raw = unknown> {
   /** The client id (or ids) of this application at its OpenID providers: the `aud` of logout tokens. */
   readonly audience: string | readonly string[];
-  /** @default "/backchannel-logout" */
+  /** Path of the route. @default "/backchannel-logout" */
   readonly path?: string | undefined;
   /** Requires `logout+jwt` as `typ`. `false` is for providers that leave it out, if none of their other tokens is accepted here. @default true */
   readonly requireType?: boolean | undefined;
@@ -35,6 +37,7 @@ export interface BackchannelLogoutOptions<Raw = unknown> {
 
 /** The user and the session that were logged out. */
 export interface BackchannelLogout {
+  /** Issuer of the logout token. */
   readonly issuer: string;
   /** The user, by the first claim of `auth.subjectClaim`; undefined if only the session is named. */
   readonly subject: string | undefined;
@@ -128,7 +131,7 @@ export function backchannelLogoutRoute<Raw>(
   /** One response for every cause, so that guesses reveal nothing. The cause is for operators: a fixed phrase, or a code of jose. */
   function refuse(cause: string): Reply {
     telemetry.loggedOut("refused", cause);
-    const at = performance.now();
+    const at = monotonicNow();
     if (at - (warnedAt.get(cause) ?? Number.NEGATIVE_INFINITY) >= warnEveryMs) {
       warnedAt.set(cause, at);
       logger.warn({ code: "logout_refused", cause }, `portcullis: a back-channel logout was refused: ${cause}`);

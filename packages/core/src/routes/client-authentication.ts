@@ -6,6 +6,7 @@ import { checkObject, checkString, isList, kindOf, optionError } from "../lib/va
 
 /** The credentials of a client in a request (RFC 6749 2.3.1). */
 export interface ClientCredentials {
+  /** Identifier of the client. */
   readonly id: string;
   /** Undefined for a public client. */
   readonly secret: string | undefined;

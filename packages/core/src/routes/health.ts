@@ -4,6 +4,7 @@ import type { Check } from "../request/state.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, replyJson } from "./endpoint.js";
 
+/** Options of `routes.health()`. */
 export interface HealthRouteOptions<Raw = unknown> {
   /** Path of the liveness check. @default "/healthz" */
   readonly livenessPath?: string | undefined;

@@ -3,6 +3,7 @@ import type { ResolvedTokens } from "../sessions/options.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import { answerAt, checkPath, readMethods, reply } from "./endpoint.js";
 
+/** Options of `routes.jwks()`. */
 export interface JwksRouteOptions {
   /** Path of the key set. @default "/.well-known/jwks.json" */
   readonly path?: string | undefined;

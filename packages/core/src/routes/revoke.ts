@@ -3,6 +3,7 @@ import { isCompactJws } from "../auth/access-token.js";
 import { identifyingText } from "../auth/identifying-claim.js";
 import { untimelyToken } from "../auth/token-refusal.js";
 import type { Exchange } from "../http/exchange.js";
+import { fullCause } from "../http/denial-detail.js";
 import { onlyField, readForm } from "../http/form.js";
 import type { Reply } from "../http/verdict.js";
 import type { OpenedAuth } from "../auth/issuers.js";
@@ -12,11 +13,13 @@ import type { Revocations } from "../revocation/revocations.js";
 import { maxRecordSeconds } from "../revocation/revocations.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import { StoreFault } from "../store/ports/fault.js";
+import type { Logger } from "../telemetry/logger.js";
 import type { ClientCredentials, OAuthClients } from "./client-authentication.js";
 import { readClient, resolveClients } from "./client-authentication.js";
 import { noStore, notRecorded, oauthError, answerAt, checkPath, reply } from "./endpoint.js";
 import { createTokenVerifier, isUnverifiable } from "./token-verifier.js";
 
+/** Options of `routes.revoke()`. */
 export interface RevokeRouteOptions<Raw = unknown> {
   /** Path of the endpoint. @default "/revoke" */
   readonly path?: string | undefined;
@@ -47,6 +50,7 @@ export interface RevokeServices<Raw> {
   readonly revocations: Revocations | undefined;
   /** Undefined where the gate issues no tokens. */
   readonly revokeRefreshToken: RevokeRefreshToken | undefined;
+  readonly logger: Logger;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
@@ -59,7 +63,7 @@ export interface RevokeServices<Raw> {
 export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: RevokeServices<Raw>): Check<Raw> {
   checkObject("revoke()", options, ["path", "clients", "authenticateClient"]);
   const { path = "/revoke", clients } = options;
-  const { auth, health, revocations, revokeRefreshToken, now } = services;
+  const { auth, health, revocations, revokeRefreshToken, logger, now } = services;
   checkPath("revoke().path", path);
   if (options.authenticateClient !== undefined)
     checkFunction("revoke().authenticateClient", options.authenticateClient);
@@ -87,20 +91,18 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     path,
     async answer(exchange) {
       const form = await readForm(exchange, maxTokenLength);
-      if (form.kind === "too_large") return oauthError(413, "invalid_request", "The request is too large");
-      if (form.kind === "invalid") return oauthError(400, "invalid_request", "The request body is not a form");
+      if (form.kind === "too_large") return refuse(oauthError(413, "invalid_request", "The request is too large"));
+      if (form.kind === "invalid") return refuse(oauthError(400, "invalid_request", "The request body is not a form"));
       const { fields } = form;
       const client = readClient(exchange, fields);
       if (client === null)
-        return oauthError(
-          400,
-          "invalid_request",
-          "The request names its client twice, or in a way that cannot be read",
+        return refuse(
+          oauthError(400, "invalid_request", "The request names its client twice, or in a way that cannot be read"),
         );
-      if (authenticateClient !== undefined && !(await isClient(client, exchange))) return unknownClient();
+      if (authenticateClient !== undefined && !(await isClient(client, exchange))) return refuse(unknownClient());
       const [token, hint] = [onlyField(fields, "token"), onlyField(fields, "token_type_hint")];
-      if (token === undefined) return oauthError(400, "invalid_request", "The request has no token");
-      if (token === null || hint === null) return oauthError(400, "invalid_request", "A parameter is repeated");
+      if (token === undefined) return refuse(oauthError(400, "invalid_request", "The request has no token"));
+      if (token === null || hint === null) return refuse(oauthError(400, "invalid_request", "A parameter is repeated"));
       try {
         return await revoke(token, hint, authenticateClient === undefined ? undefined : client?.id);
       } catch (error) {
@@ -115,22 +117,34 @@ export function revokeRoute<Raw>(options: RevokeRouteOptions<Raw>, services: Rev
     return answer === true;
   }
 
+  function refuse(answer: Reply): Reply {
+    log(`the request was answered with ${answer.status}: ${typeof answer.body === "string" ? answer.body : ""}`);
+    return answer;
+  }
+
+  /** The client of an unknown token gets the same answer as for a revoked one. */
+  function log(cause: string): void {
+    logger.debug({ code: "revocation_refused", cause }, "portcullis: a request to revoke a token had no effect");
+  }
+
   /** The hint is for servers that must look a token up. Here the token itself shows its type. */
   async function revoke(token: string, hint: string | undefined, clientId: string | undefined): Promise<Reply> {
     const outcome = isCompactJws(token, maxTokenLength) ? await verifier.verify(token) : undefined;
     if (outcome !== undefined && !("code" in outcome)) {
       if (clientId !== undefined && !isIssuedTo(outcome.auth.claims, clientId))
-        return oauthError(400, "unauthorized_client", "The token was issued to another client");
+        return refuse(oauthError(400, "unauthorized_client", "The token was issued to another client"));
       await revocations?.revoke(outcome.auth);
       return done;
     }
     if (revokeRefreshToken !== undefined) {
       if (await revokeRefreshToken(token)) return done;
     } else if (hint === "refresh_token") {
-      return oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here");
+      return refuse(oauthError(400, "unsupported_token_type", "Refresh tokens are not revoked here"));
     }
+    const refused = outcome !== undefined && "code" in outcome ? outcome : undefined;
+    log(refused === undefined ? "the token is not a JWT" : fullCause(refused.cause, refused.detail?.()));
     // A token that could not be verified may be valid, so the response must not say that it is revoked.
-    return outcome !== undefined && "code" in outcome && isUnverifiable(outcome, health) ? notRecorded() : done;
+    return refused !== undefined && isUnverifiable(refused, health) ? notRecorded() : done;
   }
 }
 

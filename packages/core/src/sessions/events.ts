@@ -1,10 +1,12 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { Channels } from "../store/ports/channels.js";
 import { StoreFault } from "../store/ports/fault.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Logger } from "../telemetry/logger.js";
 
 /** The event that sessions or tokens have ended. Every process gets it. */
 export interface SessionEnd {
+  /** Why the sessions have ended. */
   readonly reason: SessionEndReason;
   /** The issuer of the names below: a digest, as in the keys in Redis. */
   readonly issuer: string;
@@ -50,13 +52,15 @@ export class SessionEvents {
   readonly #channels: Channels;
   readonly #issuers: IssuerScope;
   readonly #logger: Logger;
+  readonly #audit: AuditTrail | undefined;
   readonly #listeners = new Set<Listener>();
   #stop: (() => void) | undefined;
 
-  constructor(channels: Channels, issuers: IssuerScope, logger: Logger) {
+  constructor(channels: Channels, issuers: IssuerScope, logger: Logger, audit?: AuditTrail) {
     this.#channels = channels;
     this.#issuers = issuers;
     this.#logger = logger;
+    this.#audit = audit;
   }
 
   /** Never throws: the sessions have ended even if nothing can be published. */
@@ -64,6 +68,7 @@ export class SessionEvents {
     const { principal } = announced;
     const issuer = "issuer" in announced ? announced.issuer : this.#issuers.parse(announced.principal).issuer;
     const ending: SessionEnd = { ...announced, issuer };
+    if (this.#audit !== undefined) recordEnd(this.#audit, ending);
     this.#deliver(ending);
     const universal = principal === undefined ? ending : { ...ending, principal: this.#issuers.universal(principal) };
     for (const part of splitIds(universal)) {
@@ -114,6 +119,23 @@ export class SessionEvents {
       }
     }
   }
+}
+
+/** The security event of sessions that this process has ended. A token that was revoked alone has an event of its own. */
+function recordEnd(audit: AuditTrail, { reason, principal, sessionIds: ids = [], org, cutoff }: SessionEnd): void {
+  // The listener must not change what other processes are told.
+  const sessionIds = Object.freeze([...ids]);
+  if (reason === "revoked") return audit.record({ type: "sign_out", principal, sessionIds });
+  if (reason === "group") {
+    if (org !== undefined && cutoff !== undefined) audit.record({ type: "organisation_signed_out", org, cutoff });
+    return;
+  }
+  if (principal === undefined) return;
+  if (reason === "evicted") return audit.record({ type: "session_evicted", principal, sessionIds });
+  if (reason === "reused")
+    for (const sessionId of sessionIds) audit.record({ type: "refresh_reused", principal, sessionId });
+  // Sessions that are named after the cut-off belong to the same end.
+  if (reason === "all" && cutoff !== undefined) audit.record({ type: "sign_out_everywhere", principal, cutoff });
 }
 
 function splitIds(ending: SessionEnd): SessionEnd[] {

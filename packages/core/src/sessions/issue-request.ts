@@ -1,9 +1,11 @@
 import type { Identifier } from "../auth/identifying-claim.js";
 import { identifyingClaim, notIdentifying, showClaim } from "../auth/identifying-claim.js";
-import { declaresOtherUse } from "../auth/access-token.js";
+import { findOtherUse } from "../auth/access-token.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
+import type { NotJson } from "../lib/json.js";
+import { reasonOf, stringifyJson } from "../lib/json.js";
 import { checkBoolean, rangeError } from "../lib/validate.js";
 import type { SessionRecord } from "../store/ports/sessions.js";
 
@@ -17,12 +19,13 @@ export interface Device {
   readonly label?: string | undefined;
 }
 
+/** The user and the session of `issue()`. */
 export interface IssueRequest {
   /** The user: the `sub` of the tokens. */
   readonly subject: string;
   /** Further claims of the access tokens, except those that the gate sets. @default {} */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
-  /** @default [] */
+  /** Scopes of the tokens. @default [] */
   readonly scopes?: readonly string[] | undefined;
   /** The organisation of the session: `sessions.revokeGroup(org)` ends it. 42 is the same as "42". @default none */
   readonly org?: Identifier | undefined;
@@ -41,6 +44,7 @@ export interface IssueRequest {
   readonly attempt?: Pick<LoginAttempt, "succeed" | "interrupt"> | undefined;
 }
 
+/** Changes to a session at `refresh()`. */
 export interface RefreshRequest {
   /** New claims of the session, for roles that have changed. Only together with `scopes`. @default unchanged */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
@@ -52,8 +56,11 @@ export interface RefreshRequest {
 
 /** An access token and a refresh token of one session. */
 export interface IssuedTokens {
+  /** The access token, for the Authorization header. */
   readonly accessToken: string;
+  /** The refresh token, for the next `refresh()`. */
   readonly refreshToken: string;
+  /** Identifier of the session: claim `sid`. */
   readonly sessionId: string;
   /** Expiry of the access token, in unix seconds. */
   readonly expiresAt: number;
@@ -63,6 +70,7 @@ export interface IssuedTokens {
   readonly refreshExpiresAt: number;
   /** Seconds until the refresh token expires. */
   readonly refreshExpiresIn: number;
+  /** Scopes of the access token. */
   readonly scopes: readonly string[];
   /** `false` if cookies of this session end with the browser. */
   readonly persistent: boolean;
@@ -171,8 +179,14 @@ export interface IdentifyingClaims {
   readonly tenantClaim: string | undefined;
 }
 
+/** The rules for the claims of a grant. */
+export interface GrantRules extends IdentifyingClaims {
+  /** Called for claims with undefined members, which JSON leaves out. */
+  readonly onDropped?: (() => void) | undefined;
+}
+
 /** Claims and scopes as the session record keeps them, as JSON. A TypeError for claims that the gate would refuse or sets itself. */
-export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantClaim }: IdentifyingClaims): string {
+export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantClaim, onDropped }: GrantRules): string {
   if (typeof claims !== "object" || claims === null || Array.isArray(claims))
     throw new TypeError("claims must be an object");
   const given = claims as Readonly<Record<string, unknown>>;
@@ -180,7 +194,7 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
   // The organisation may be a member of another claim, as "org.id".
   const isTaken = taken !== undefined || identifyingClaim(given, orgClaim) !== undefined;
   if (isTaken) throw new TypeError(`claims must not have "${taken ?? showClaim(orgClaim)}": the gate sets it`);
-  if (declaresOtherUse(given))
+  if (findOtherUse(given) !== undefined)
     throw new TypeError("claims must not declare another kind of token than an access token: the gate would refuse it");
   if (tenantClaim !== undefined && identifyingClaim(given, tenantClaim) === notIdentifying)
     throw new TypeError(
@@ -188,10 +202,18 @@ export function readGrant(claims: unknown, scopes: unknown, { orgClaim, tenantCl
     );
   if (!Array.isArray(scopes) || !scopes.every(isScope))
     throw new TypeError("scopes must be a list of scopes without blanks (RFC 6749 3.3)");
-  const grant = JSON.stringify({ claims: given, scopes } satisfies Grant);
+  const grant = grantText({ claims: given, scopes }, onDropped);
   if (Buffer.byteLength(grant) > maxGrantBytes)
     throw new TypeError(`claims and scopes must not have more than ${maxGrantBytes} bytes together`);
   return grant;
+}
+
+function grantText(grant: Grant, onDropped: (() => void) | undefined): string {
+  try {
+    return stringifyJson(grant, onDropped);
+  } catch (error) {
+    throw new TypeError(`claims must be values that JSON can express${reasonOf(error as NotJson)}`);
+  }
 }
 
 function isScope(scope: unknown): boolean {

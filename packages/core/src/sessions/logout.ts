@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -9,6 +8,7 @@ import type { SessionStore } from "../store/ports/sessions.js";
 import type { SessionEvents } from "./events.js";
 import type { ResolvedTokens } from "./options.js";
 import { RefreshTokens } from "./refresh-token.js";
+import { pause } from "../lib/real-timers.js";
 
 /** The sessions that end. */
 export type SessionEnd =
@@ -235,8 +235,8 @@ export class OrphanCleanup {
   async #retry(principal: string, sessionId: string): Promise<void> {
     if (this.#retrying >= maxRetrying) return;
     this.#retrying += 1;
-    for (const pause of retryPausesMs) {
-      await sleep(pause, undefined, { ref: false });
+    for (const waitMs of retryPausesMs) {
+      await pause(waitMs, undefined, { ref: false });
       if (await this.#attempt(principal, sessionId)) break;
     }
     this.#retrying -= 1;

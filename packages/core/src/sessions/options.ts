@@ -7,6 +7,7 @@ import { resolveCookies } from "./cookies.js";
 import type { CookieOptions, ResolvedCookies } from "./cookies.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
+import type { JwsAlgorithm } from "../auth/keys/algorithms.js";
 import {
   checkInteger,
   checkObject,
@@ -26,7 +27,7 @@ export interface TokensOptions {
    */
   readonly signingKey: SigningKeyOption | readonly SigningKeyOption[];
   /** The signature algorithm. @default the `alg` of the JWK, else "HS256" for a secret, "RS256" for RSA, or that of the curve */
-  readonly algorithm?: string | undefined;
+  readonly algorithm?: JwsAlgorithm | undefined;
   /** The `iss` of the tokens. @default the `issuer` of `auth` */
   readonly issuer?: string | undefined;
   /** The `aud` of the tokens. @default the `audience` of `auth` */
@@ -130,7 +131,8 @@ export function acceptOwnTokens<Raw>(
   auth: AuthOptions<Raw> | undefined,
   { issuer, audience, keys }: ResolvedTokens,
 ): AuthOptions<Raw> {
-  const { algorithms } = keys;
+  // Checked when the keys were made.
+  const algorithms = keys.algorithms as readonly JwsAlgorithm[];
   const own =
     keys.secrets === undefined
       ? { issuer, algorithms, jwks: keys.published }

@@ -1,4 +1,5 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { ApplyProblemTypes } from "../http/problem-types.js";
 import type { ResolvedOptions } from "../options.js";
 import { createTokenCookies, resolveCookies } from "./cookies.js";
 import { optionError } from "../lib/validate.js";
@@ -13,6 +14,8 @@ import type { Sessions } from "./sessions.js";
 import { SessionService } from "./sessions.js";
 import type { Tokens } from "./tokens.js";
 import { TokenService } from "./tokens.js";
+import { DroppedMembersWarning } from "../telemetry/dropped-members.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 
 /** The session services of a gate. If an option is missing, every call rejects and names it. */
@@ -28,16 +31,19 @@ export interface SessionFoundation {
   readonly keys: Keyspace;
   readonly events: SessionEvents;
   readonly telemetry: Telemetry;
+  /** @default none */
+  readonly audit?: AuditTrail | undefined;
   /** Undefined where revocation is off. */
   readonly revocations: Revocations | undefined;
   readonly cutoffs: CutoffRules | undefined;
+  readonly problemTypes: ApplyProblemTypes;
   /** Unix milliseconds. */
   readonly now: () => number;
 }
 
 export function createSessions<Raw>(
   { auth, revocation, tokens, cache, deadlineMs, logger }: ResolvedOptions<Raw>,
-  { stores, keys, events, telemetry, revocations, cutoffs, now }: SessionFoundation,
+  { stores, keys, events, telemetry, audit, revocations, cutoffs, problemTypes, now }: SessionFoundation,
 ): SessionServices {
   if (auth === undefined || revocation === undefined || revocations === undefined || cutoffs === undefined)
     return { sessions: missingSessions, tokens: missingTokens, logout: undefined };
@@ -52,6 +58,7 @@ export function createSessions<Raw>(
   const { toleranceSeconds } = auth;
   const logout = createLogout({ ...common, health: stores, events, cutoffs, toleranceSeconds, tokens, now });
   const { endSessions } = logout;
+  const droppedMembers = new DroppedMembersWarning(logger);
   return {
     logout,
     sessions: new SessionService({ ...common, events, cutoffs, revocations, endSessions, issuer: tokens?.issuer }),
@@ -63,9 +70,16 @@ export function createSessions<Raw>(
             decisions: stores.decisions,
             tokens,
             endSessions,
+            problemTypes,
             tenantClaim: cache?.tenantClaim,
+            onDropped: () => droppedMembers.note("claims"),
             deadlineMs,
             maxLifetimeSeconds: auth.maxLifetimeSeconds,
+            audit,
+            onRefused(cause) {
+              telemetry.refreshRefused(cause);
+              logger.debug({ code: "refresh_refused", cause }, "portcullis: a refresh was refused");
+            },
             onRefresh(outcome, afterMs) {
               telemetry.refreshed(outcome, afterMs);
               if (outcome === "reused")
@@ -89,6 +103,8 @@ function refuseSessions(): Promise<never> {
 
 const missingSessions: Sessions = {
   list: refuseSessions,
+  count: refuseSessions,
+  subjects: refuseSessions,
   revoke: refuseSessions,
   revokeOthers: refuseSessions,
   revokeAll: refuseSessions,

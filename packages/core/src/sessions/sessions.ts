@@ -2,17 +2,20 @@ import type { Auth } from "../auth/claims.js";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { checkIdentifying, identifyingClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
+import type { Page, PageOptions } from "../lib/page.js";
+import { resolvePage, writeCursor } from "../lib/page.js";
 import { checkFunction, checkInteger, checkObject } from "../lib/validate.js";
 import type { CutoffRules } from "../revocation/cutoffs.js";
 import type { Revocations } from "../revocation/revocations.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { SessionStore, StoredSession } from "../store/ports/sessions.js";
+import type { LivePosition, SessionStore, StoredSession } from "../store/ports/sessions.js";
 import type { SessionEnd, SessionEvents } from "./events.js";
 import type { EndSessions } from "./logout.js";
 import { checkName, isName } from "./issue-request.js";
 
 /** A session, as its user may see it. */
 export interface Session {
+  /** Identifier of the session: claim `sid`. */
   readonly id: string;
   /** Unix seconds. */
   readonly createdAt: number;
@@ -20,17 +23,30 @@ export interface Session {
   readonly lastSeenAt: number;
   /** Time at which the session expires unless it is refreshed, in unix seconds. */
   readonly expiresAt: number;
+  /** Address of the last sign-in or refresh, as the application gave it. */
   readonly ip: string | undefined;
+  /** User agent of the last sign-in or refresh, as the application gave it. */
   readonly userAgent: string | undefined;
+  /** Name of the device, as the application gave it. */
   readonly label: string | undefined;
+  /** The organisation of the session. */
   readonly org: string | undefined;
 }
 
+/** Options of `sessions.list()`. */
 export interface ListOptions {
   /** Most sessions in the result, 1 to 1000. @default 100 */
   readonly limit?: number | undefined;
   /** Number of sessions to skip. @default 0 */
   readonly offset?: number | undefined;
+}
+
+/** A user with live sessions: a result of `sessions.subjects()`. */
+export interface LiveSubject {
+  /** The user, as every method accepts it. */
+  readonly principal: string;
+  /** The number of live sessions. */
+  readonly sessions: number;
 }
 
 /** A user: the `auth` of a request, or its `principal`, which is the `sub` if the gate has one issuer. */
@@ -44,10 +60,22 @@ export interface Sessions {
   /** The live sessions of a user, the most recently seen first. */
   list(subject: Subject, options?: ListOptions): Promise<readonly Session[]>;
   /**
+   * Resolves to the number of live sessions of all users of the issuer of this gate. Sessions that only a cut-off of another
+   * service has ended are counted until they would end by themselves.
+   */
+  count(): Promise<number>;
+  /**
+   * Lists users with live sessions, in parts. A call reads at most `limit` sessions, so that a part may have fewer users, also
+   * none; `next` is undefined at the end. A user is listed at the session that ends last: if it is refreshed meanwhile, the
+   * user may be listed again, and if it is revoked meanwhile, the user may be missed. No other user is missed.
+   */
+  subjects(options?: PageOptions): Promise<Page<LiveSubject>>;
+  /**
    * Logs out: ends the session of a request. A token without a session is revoked alone. With a subject and an id, ends that
    * session of that user; an id of another user ends nothing. Resolves to whether a session ended.
    */
   revoke(auth: Auth | undefined): Promise<boolean>;
+  /** Ends one session of a user. Resolves to false if the user has no such session. */
   revoke(subject: Subject, sessionId: string): Promise<boolean>;
   /** Ends all sessions of the user except that of the request, and revokes every other token that `auth:user_tokens:<subject>` names. */
   revokeOthers(auth: Auth | undefined): Promise<number>;
@@ -110,6 +138,26 @@ export class SessionService implements Sessions {
         (cutoff) => cutoff !== undefined && record.issuedAt <= cutoff,
       );
     return sessions.filter((session) => !isOver(session)).map(describe);
+  }
+
+  async count(): Promise<number> {
+    const { keys, store, issuers, issuer } = this.#options;
+    return store.count(keys.liveSessions(issuers.digestFor(issuer)));
+  }
+
+  async subjects(options: PageOptions = {}): Promise<Page<LiveSubject>> {
+    const { limit, position } = resolvePage("subjects()", options, 3);
+    const { keys, store, issuers, issuer } = this.#options;
+    const digest = issuers.digestFor(issuer);
+    const principalOf = (name: string): string => issuers.local(issuers.under(digest, name)) ?? name;
+    await keys.resolved();
+    const from = position === undefined ? undefined : readPosition(position);
+    const live = keys.liveSessions(digest);
+    const found = await store.subjects(live, from, limit, (name) => keys.sessionsOf(principalOf(name)));
+    return {
+      items: found.subjects.map(({ name, sessions }) => ({ principal: principalOf(name), sessions })),
+      next: found.next === undefined ? undefined : writeCursor(...wordsOf(found.next)),
+    };
   }
 
   async revoke(subject: Subject | Auth | undefined, sessionId?: string): Promise<boolean> {
@@ -191,6 +239,16 @@ function concerns(
   if (jti !== undefined) return auth.jti === jti;
   if (sessionIds !== undefined) return auth.sessionId !== undefined && sessionIds.includes(auth.sessionId);
   return cutoff === undefined || cutoffs.revokes(cutoff, auth);
+}
+
+function wordsOf({ key, endsAt, id }: LivePosition): string[] {
+  return [String(key), String(endsAt), id];
+}
+
+/** Other texts than two numbers and an id begin anew: they come from no list. */
+function readPosition([key, endsAt, id = ""]: readonly string[]): LivePosition | undefined {
+  const position = { key: Number(key), endsAt: Number(endsAt), id };
+  return [position.key, position.endsAt].every((one) => Number.isSafeInteger(one) && one >= 0) ? position : undefined;
 }
 
 function describe({ id, record }: StoredSession): Session {

@@ -1,4 +1,6 @@
 import { outage } from "../lib/outage.js";
+import { deny } from "../http/verdict.js";
+import type { Denied } from "../http/verdict.js";
 
 /** The error of a request to a token endpoint (RFC 6749 5.2). */
 export type TokenErrorCode = "invalid_request" | "invalid_grant" | "temporarily_unavailable";
@@ -11,8 +13,11 @@ const descriptions: Readonly<Record<TokenErrorCode, string>> = {
 
 /** A response of a token endpoint, for any framework. */
 export interface TokenAnswer {
+  /** Status of the response. */
   readonly status: number;
+  /** Header fields of the response. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Body of the response, as JSON. */
   readonly body: Readonly<Record<string, unknown>>;
 }
 
@@ -22,10 +27,15 @@ export interface TokenAnswer {
  */
 export class TokenError extends Error {
   override readonly name = "TokenError";
+  /** The error code (RFC 6749, 5.2). */
   readonly code: TokenErrorCode;
+  /** Status of the response. */
   readonly status = 400;
+  /** The same, as Express and other frameworks name it. */
   readonly statusCode = 400;
+  /** Koa and http-errors: the message may be shown to clients. */
   readonly expose = true;
+  /** Header fields of the response. */
   readonly headers: Readonly<Record<string, string>> = noStore;
   /** The reason, a short fixed phrase for logs. */
   readonly reason: string;
@@ -37,6 +47,7 @@ export class TokenError extends Error {
     this.reason = reason;
   }
 
+  /** The body of the response of a token endpoint. */
   toJSON(): { readonly error: TokenErrorCode; readonly error_description: string } {
     return { error: this.code, error_description: this.message };
   }
@@ -49,4 +60,12 @@ export const noStore: Readonly<Record<string, string>> = Object.freeze({ "Cache-
 export function unavailableAnswer(headers: Readonly<Record<string, string>>): TokenAnswer {
   const body = { error: "temporarily_unavailable", error_description: descriptions.temporarily_unavailable };
   return { status: outage.status, headers: { ...noStore, ...headers }, body };
+}
+
+/** The refusal of a sign-in of a user who has as many sessions as `tokens.maxSessions` allows. */
+export function tooManySessions(maxSessions: number | undefined): Denied {
+  return deny("session_limit", {
+    cause: "the user already has the maximum number of sessions",
+    detail: () => ({ limit: maxSessions }),
+  });
 }

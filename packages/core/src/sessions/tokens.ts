@@ -3,7 +3,8 @@ import { checkIdentifying } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import type { RefreshClaims } from "./refresh-token.js";
 import { RefreshTokens, UnknownKey } from "./refresh-token.js";
-import { DenialError, deny } from "../http/verdict.js";
+import type { ApplyProblemTypes } from "../http/problem-types.js";
+import { DenialError } from "../http/verdict.js";
 import type { ResolvedTokens } from "./options.js";
 import { checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -15,11 +16,13 @@ import type { EndSessions } from "./logout.js";
 import { OrphanCleanup } from "./logout.js";
 import type { TokenCookies } from "./cookies.js";
 import { createTokenCookies } from "./cookies.js";
-import type { IdentifyingClaims, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
+import type { GrantRules, IssuedTokens, IssueRequest, Lasting, RefreshRequest } from "./issue-request.js";
 import { checkAttempt, checkName, readDevice, readGrant, readLasting, claimsOfGrant } from "./issue-request.js";
+import type { AuditTrail } from "../telemetry/audit.js";
 import type { RefreshOutcome } from "../telemetry/telemetry.js";
 import type { TokenAnswer } from "./token-error.js";
-import { TokenError, noStore, unavailableAnswer } from "./token-error.js";
+import { TokenError, noStore, tooManySessions, unavailableAnswer } from "./token-error.js";
+import { setTimeout } from "../lib/real-timers.js";
 
 /** Issues access and refresh tokens. Every method rejects with a {@link StoreFault} (503) if the store is unavailable. */
 export interface Tokens {
@@ -36,10 +39,11 @@ export interface Tokens {
   refresh(refreshToken: string | null | undefined, request?: RefreshRequest): Promise<IssuedTokens>;
   /** The response of a token endpoint to an error of these methods. Undefined for other errors. */
   answer(error: unknown): TokenAnswer | undefined;
+  /** Cookies for the tokens of a browser. */
   readonly cookies: TokenCookies;
 }
 
-export interface TokenServiceOptions extends IdentifyingClaims {
+export interface TokenServiceOptions extends GrantRules {
   readonly tokens: ResolvedTokens;
   readonly store: SessionStore;
   readonly decisions: DecisionStore;
@@ -47,11 +51,16 @@ export interface TokenServiceOptions extends IdentifyingClaims {
   readonly keys: Keyspace;
   readonly issuers: IssuerScope;
   readonly endSessions: EndSessions;
+  readonly problemTypes: ApplyProblemTypes;
   readonly deadlineMs: number;
   /** `auth.maxLifetime`. */
   readonly maxLifetimeSeconds: number;
   /** Called with the outcome of each refresh that found its session. */
   readonly onRefresh: (outcome: RefreshOutcome, afterMs: number) => void;
+  /** @default none */
+  readonly audit?: AuditTrail | undefined;
+  /** Called with the reason of each refused refresh, except for a token that was used again. */
+  readonly onRefused?: ((reason: string) => void) | undefined;
 }
 
 /** The session that a sign-in starts. */
@@ -78,6 +87,8 @@ const maxAttempts = 10;
 
 /** Longest wait for a cut-off to pass. One that is further in the future comes from a wrong clock. */
 const maxWaitMs = 5000;
+
+const usedBefore = "the token was used before";
 
 export class TokenService implements Tokens {
   readonly cookies: TokenCookies;
@@ -135,11 +146,24 @@ export class TokenService implements Tokens {
       await this.#orphans.end(principal, id);
       throw error;
     }
-    return this.#mintTokens({ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt });
+    const issued = await this.#mintTokens({
+      ...{ subject, sessionId: id, record, predecessor: undefined, nowMs: record.seenAt },
+    });
+    this.#options.audit?.record({ type: "sign_in", principal, sessionId: id, org, ip: description.ip });
+    return issued;
   }
 
   async refresh(refreshToken: string | null | undefined, request: RefreshRequest = {}): Promise<IssuedTokens> {
     checkObject("refresh()", request, ["claims", "scopes", "device"]);
+    try {
+      return await this.#rotate(refreshToken, request);
+    } catch (error) {
+      if (error instanceof TokenError && error.reason !== usedBefore) this.#options.onRefused?.(error.reason);
+      throw error;
+    }
+  }
+
+  async #rotate(refreshToken: string | null | undefined, request: RefreshRequest): Promise<IssuedTokens> {
     // A JSON body may hold any value here, null included.
     if ((refreshToken ?? "") === "") throw new TokenError("invalid_request", "no refresh token");
     const presented = await this.#refreshTokens.read(refreshToken);
@@ -172,12 +196,14 @@ export class TokenService implements Tokens {
       onRefresh("reused", 0);
       // The store has deleted the session already: if the token comes once more, there is no session.
       await endSessions({ scope: "deleted", reason: "reused", principal, sessionIds: [sessionId] });
-      throw new TokenError("invalid_grant", "the token was used before");
+      throw new TokenError("invalid_grant", usedBefore);
     }
     const { record, surplus } = rotated;
     const afterMs = Math.max(0, reading.ms - record.seenAt);
     const isLate = afterMs >= tokens.overlapMs;
+    const isRepeated = rotated.outcome === "repeated" && isLate;
     onRefresh(rotated.outcome === "rotated" ? "rotated" : isLate ? "repeated" : "overlap", afterMs);
+    if (isRepeated) this.#options.audit?.record({ type: "refresh_repeated", principal, sessionId, afterMs });
     const group = org === undefined ? undefined : this.#qualify(org);
     await this.#track(principal, group, sessionId, record, [presented.jti, ...surplus]);
     try {
@@ -236,8 +262,10 @@ export class TokenService implements Tokens {
       });
       if (created.outcome === "created") return { record, evicted: created.evicted };
       if (created.outcome === "late") throw new StoreFault("timeout");
-      if (created.outcome === "full")
-        throw new DenialError(deny("session_limit", { cause: "the user already has the maximum number of sessions" }));
+      if (created.outcome === "full") {
+        this.#options.audit?.record({ type: "sign_in_refused", principal });
+        throw new DenialError(this.#options.problemTypes(tooManySessions(maxSessions)));
+      }
       await waitUntil(created.ended + 1, reading);
     }
     throw new StoreFault("overloaded");

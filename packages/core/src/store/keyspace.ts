@@ -1,20 +1,19 @@
 import type { SharedKeys } from "./shared-issuer.js";
 import { ourOwn } from "./shared-issuer.js";
-import { createHash, createHmac } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { IssuerScope, checkIdentifier, subjectOfName } from "../auth/issuer-scope.js";
 import { sharedChannels } from "./ports/channels.js";
 import type { Algorithm } from "./ports/decisions.js";
 import { StoreFault } from "./ports/fault.js";
 import type { GroupKeys, SubjectKeys } from "./ports/sessions.js";
+import { isLiteral, plain, readable, sha256 } from "./key-text.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
 const version = 2;
 
 /** Our keys spread over this many hash tags: enough to balance a cluster, few enough to batch well. */
 const shards = 64;
-
-const plain = /^[A-Za-z0-9_.-]{1,64}$/;
 
 /**
  * How long a key that all processes share, such as the overrides of limits or a generation, outlives the last process.
@@ -128,7 +127,10 @@ export class Keyspace {
   sessionsOf(principal: string): SubjectKeys {
     const { issuer, name } = this.issuers.parse(principal);
     const tagged = this.#tagged(issuer, name);
+    const tag = tagged.slice(0, tagged.indexOf("}") + 1);
     return {
+      name,
+      live: this.#own(`live-sessions:${tag}:${issuer}`),
       index: this.#own(`sessions:${tagged}`),
       records: this.#own(`session-records:${tagged}`),
       ended: this.#own(`sessions-ended:${tagged}`),
@@ -136,6 +138,11 @@ export class Keyspace {
       shared: this.#family("auth:user_tokens", "user_tokens", issuer, name, subjectOfName(name)),
       revoked: this.#revokedPrefix(issuer),
     };
+  }
+
+  /** The live sessions of an issuer, by the digest of the issuer: one key for each hash tag. */
+  liveSessions(issuer: string): string[] {
+    return Array.from({ length: shards }, (_, shard) => this.#own(`live-sessions:{${shard}}:${issuer}`));
   }
 
   /** All keys about the sessions of an organisation. */
@@ -371,12 +378,6 @@ export class Keyspace {
   }
 }
 
-/** Well-formed text of 1 to 512 bytes: what the shared key families take as it is. */
-function isLiteral(identifier: string): boolean {
-  checkIdentifier(identifier);
-  return identifier.length <= 512 && identifier.isWellFormed() && Buffer.byteLength(identifier) <= 512;
-}
-
 const ownFamilies = `portcullis:${version}:`;
 const entryFamily = `${ownFamilies}cache:`;
 
@@ -385,16 +386,4 @@ function splitEntry(entry: string): { prefix: string; rest: string } {
   const at = entry.lastIndexOf(entryFamily);
   if (at === -1) throw new TypeError("only a cache entry has a lease");
   return { prefix: entry.slice(0, at) + ownFamilies, rest: entry.slice(at + entryFamily.length) };
-}
-
-/** A part of a key that does not depend on `keySecret`, so that it is the same for all services. */
-function readable(identifier: string): string {
-  checkIdentifier(identifier);
-  return plain.test(identifier) ? identifier : `~${sha256(identifier)}`;
-}
-
-/** By UTF-16 code units, so that ill-formed texts differ too. */
-function sha256(text: string): string {
-  checkIdentifier(text);
-  return createHash("sha256").update(Buffer.from(text, "utf16le")).digest("hex");
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Audience } from "../auth/verifier.js";
+import type { Audience } from "../auth/audience.js";
 import { operations } from "../lib/documentation.js";
 import type { Finding } from "./ports/health.js";
 import { checkString, optionError } from "../lib/validate.js";

@@ -1,6 +1,7 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { operations } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
+import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /**
  * `claim` gives the shared keys to an issuer if they have no owner; `force` gives them to it in any case; `look` reads
@@ -17,6 +18,10 @@ export interface IssuerMarker {
   claim(issuer: string, how: Claim): Promise<string | undefined>;
   /** Can the store be asked now? */
   isUp(): boolean;
+  /** How long a call may wait for an answer, with the time to make the connection. */
+  readonly waitMs: number;
+  /** Is a connection being made that has not failed? Then an answer may come soon. */
+  readonly isPromising: boolean;
   /** Calls the listener at each new connection. Returns a function that removes the listener. */
   onConnect(listener: () => void): () => void;
 }
@@ -62,10 +67,11 @@ export class SharedIssuer implements SharedKeys {
   #holder: string | undefined;
   #conflict: SharedIssuer["conflict"];
   #marker: IssuerMarker | undefined;
-  #isAsking = false;
-  /** Pending until the answer, or until the wait times out. */
+  /** The question in progress. */
+  #asking: Promise<void> | undefined;
+  /** The wait of calls for the question in progress, from the first of these calls. */
   #waiting: Promise<void> | undefined;
-  #waitTimeoutMs = 0;
+  #hasWaited = false;
   #timer: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
 
@@ -96,14 +102,13 @@ export class SharedIssuer implements SharedKeys {
   }
 
   /**
-   * Begins to ask. Without a marker the keys belong to this process. A call waits up to `waitTimeoutMs` for the answer.
+   * Begins to ask. Without a marker the keys belong to this process.
    */
-  start(marker: IssuerMarker | undefined, waitTimeoutMs = 0): void {
+  start(marker: IssuerMarker | undefined): void {
     if (marker === undefined) this.#areOurs ??= true;
     const { sharing, isSaid } = this.#options.issuers;
     if (marker === undefined || (sharing === undefined && isSaid)) return;
     this.#marker = marker;
-    this.#waitTimeoutMs = waitTimeoutMs;
     this.#stopListening = marker.onConnect(() => this.renew());
     this.#lookAgainLater();
     this.renew();
@@ -112,18 +117,18 @@ export class SharedIssuer implements SharedKeys {
   /** Resolves when the owner is known, or cannot be found out now; undefined if it is known already. */
   resolved(): Promise<void> | undefined {
     if (this.#areOurs !== undefined) return undefined;
-    if (this.#isPresumed) this.renew();
-    return this.#waiting;
+    if (this.#isPresumed || this.#marker?.isPromising === true) this.renew();
+    return (this.#waiting ??= this.#wait());
   }
 
   /** Looks at the marker again, which may be lost. After a fault the next look follows later. */
   renew(): void {
     const marker = this.#marker;
-    if (marker === undefined || this.#isAsking) return;
+    if (marker === undefined || this.#asking !== undefined) return;
     const ours = this.#options.issuers.sharing ?? "";
     const whose = this.#how === "claim" ? (this.#holder ?? ours) : ours;
-    this.#isAsking = true;
-    const asking = marker
+    this.#hasWaited = false;
+    this.#asking = marker
       .claim(whose, this.#how)
       .then(
         (holder) => {
@@ -132,8 +137,7 @@ export class SharedIssuer implements SharedKeys {
         },
         () => void (this.#hasFailed = true),
       )
-      .finally(() => (this.#isAsking = false));
-    if (this.#areOurs === undefined) this.#waitFor(asking);
+      .finally(() => (this.#asking = undefined));
   }
 
   close(): void {
@@ -168,12 +172,16 @@ export class SharedIssuer implements SharedKeys {
     return holder === issuers.sharing ? late : apart;
   }
 
-  #waitFor(asking: Promise<void>): void {
+  /** Calls wait once for each question: from the first call, which may come long after the start. */
+  #wait(): Promise<void> | undefined {
+    if (this.#asking === undefined || this.#marker === undefined || this.#hasWaited) return undefined;
+    this.#hasWaited = true;
+    const { waitMs } = this.#marker;
     let timer: NodeJS.Timeout | undefined;
     const enough = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.#waitTimeoutMs);
+      timer = setTimeout(() => setImmediate(resolve), waitMs);
     });
-    this.#waiting = Promise.race([asking, enough]).finally(() => {
+    return Promise.race([this.#asking, enough]).finally(() => {
       clearTimeout(timer);
       this.#waiting = undefined;
     });

@@ -21,9 +21,13 @@ import { MemoryLimitOverrides } from "./memory/limit-overrides.js";
 import type { SharedIssuer } from "./shared-issuer.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { CacheStore, UsageCorrections, DecisionStore } from "./ports/decisions.js";
+import { StoreFault } from "./ports/fault.js";
 import type { OneTimeStore } from "./ports/one-time.js";
 import type { RevocationRecords, RevocationStore } from "./ports/revocation.js";
 import { marginSecondsFor, recordEnd } from "./ports/revocation.js";
+import type { StoreInspection } from "./ports/inspection.js";
+import { inspectMemory } from "./memory/inspection.js";
+import { inspectRedis } from "./redis/inspection.js";
 import { LeasedStore } from "../limits/leases/leased-store.js";
 import { RedisChannels } from "./redis/channels.js";
 import { examineRedis } from "./redis/examine.js";
@@ -81,6 +85,8 @@ export interface Stores extends StoreHealth {
   readonly cacheSignals: CacheSignals;
   /** Messages between the processes of this gate. */
   readonly channels: Channels;
+  /** Reads what decisions rest on, to explain them. */
+  readonly inspection: StoreInspection;
   readonly sessions: SessionStore;
   readonly logins: LoginStore;
   readonly locks: LockStore;
@@ -108,7 +114,7 @@ export interface Stores extends StoreHealth {
 
 type StoreOptions<Raw> = Pick<
   ResolvedOptions<Raw>,
-  "redis" | "deadlineMs" | "logger" | "auth" | "tokens" | "revocation" | "cache"
+  "redis" | "deadlineMs" | "connectDeadlineMs" | "logger" | "auth" | "tokens" | "revocation" | "cache"
 >;
 
 export interface StoreParts {
@@ -125,7 +131,7 @@ const minMarkerSeconds = 86_400;
 
 /** Opens the stores: in process, or in Redis. */
 export function createStores<Raw>(
-  { redis, deadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
+  { redis, deadlineMs, connectDeadlineMs, logger, auth, tokens, revocation, cache: caching }: StoreOptions<Raw>,
   { keys, shared, telemetry, onFirstCacheUse }: StoreParts,
 ): Stores {
   const observe = (outcome: MessageOutcome): void => telemetry.messageArrived(outcome);
@@ -143,6 +149,7 @@ export function createStores<Raw>(
       revocationRecords: memory,
       state: () => memory.state(),
       corrections: memory.corrections,
+      inspection: inspectMemory(memory),
       sessions: new MemorySessionStore({
         revocationStore: memory,
         cutoffAt: (key) => memory.cutoffAt(key),
@@ -168,11 +175,11 @@ export function createStores<Raw>(
       },
     };
   }
-  const connection = connect({ redis: redis.security, deadlineMs, logger, scripts, telemetry });
+  const connection = connect({ redis: redis.security, deadlineMs, connectDeadlineMs, logger, scripts, telemetry });
   const apart =
     redis.cache === redis.security
       ? undefined
-      : connect({ redis: redis.cache, deadlineMs, logger, scripts: [cacheScript], telemetry });
+      : connect({ redis: redis.cache, deadlineMs, connectDeadlineMs, logger, scripts: [cacheScript], telemetry });
   const tracking = new Tracking({ connection, logger, observe: (on) => telemetry.listens("security", on) });
   const channels = new RedisChannels({ connection, tracking, keys, deadlineMs, logger, observe });
   const clockToleranceMs = Math.max(1000, toleranceSeconds * 1000);
@@ -185,18 +192,18 @@ export function createStores<Raw>(
     new RedisIssuerMarker({
       connection,
       key: keys.sharedIssuer(),
+      deadlineMs,
       lifeMs: Math.max(minMarkerSeconds, recordSeconds) * 1000,
     }),
-    deadlineMs,
   );
   const guarded =
     auth === undefined || revocation === undefined
-      ? { decisions: store, revocations: store, health: store, close: () => undefined }
+      ? { decisions: store, revocations: store, health: store, doubt: () => undefined, close: () => undefined }
       : guardRevocations({
           ...{ store, connection, tracking, keys, telemetry, logger, ...revocation },
           onLoss: () => shared.renew(),
         });
-  const [, writes] = store.breakers;
+  const [reads, writes] = store.breakers;
   const source = new RedisLeaseSource(connection, store.giveBacks, () => writes.state === "closed");
   const leased = new LeasedStore({ store: guarded.decisions, source });
   const backplane = apart === undefined ? { tracking, channels } : undefined;
@@ -225,6 +232,11 @@ export function createStores<Raw>(
         "reliable channels": eventLog,
       }),
     corrections: store.corrections,
+    inspection: inspectRedis({
+      ...{ connection, deadlineMs, records: revocationRecords },
+      isOpen: () => ({ reads: reads.state === "open", writes: writes.state === "open" }),
+      doubt: () => (store.state().clockDiffers === true ? new StoreFault("skewed") : guarded.doubt()),
+    }),
     cache: cache.store,
     cacheSignals: cache.signals,
     limitOverrides: new RedisLimitOverrides({ connection, deadlineMs, rulesKey: keys.limitOverrides() }),

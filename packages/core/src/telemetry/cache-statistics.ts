@@ -10,19 +10,22 @@ const maxNamespaces = 100;
 /** The statistics of one namespace. */
 export class NamespaceStatistics {
   readonly namespace: string;
+  readonly #gate: string;
   readonly reads: Record<CacheOutcome, number> = { memo: 0, local: 0, store: 0, stale: 0, miss: 0 };
   made = 0;
   failed = 0;
   /** Run time of all factories, including failed ones. */
   factorySeconds = 0;
 
-  constructor(namespace: string) {
+  constructor(namespace: string, gate: string) {
     this.namespace = namespace;
+    this.#gate = gate;
   }
 
   count(outcome: CacheOutcome): void {
     this.reads[outcome] += 1;
-    if (events.cacheRead.hasSubscribers) events.cacheRead.publish({ namespace: this.namespace, outcome });
+    if (!events.cacheRead.hasSubscribers) return;
+    events.cacheRead.publish({ gate: this.#gate, namespace: this.namespace, outcome });
   }
 
   factoryEnded(durationMs: number, failed: boolean): void {
@@ -30,20 +33,26 @@ export class NamespaceStatistics {
     else this.made += 1;
     this.factorySeconds += durationMs / 1000;
     if (!events.cacheFactory.hasSubscribers) return;
-    events.cacheFactory.publish({ namespace: this.namespace, outcome: failed ? "failed" : "made", durationMs });
+    const outcome = failed ? "failed" : "made";
+    events.cacheFactory.publish({ gate: this.#gate, namespace: this.namespace, outcome, durationMs });
   }
 }
 
 /** The statistics of a cache by namespace. The number of labels is bounded. */
 export class CacheStatistics {
+  readonly #gate: string;
   readonly #namespaces = new Map<string, NamespaceStatistics>();
+
+  constructor(gate = "default") {
+    this.#gate = gate;
+  }
 
   of(path: string): NamespaceStatistics {
     const wanted = path === "" ? "default" : path;
     const name = this.#namespaces.size < maxNamespaces || this.#namespaces.has(wanted) ? wanted : "other";
     const known = this.#namespaces.get(name);
     if (known !== undefined) return known;
-    const made = new NamespaceStatistics(name);
+    const made = new NamespaceStatistics(name, this.#gate);
     this.#namespaces.set(name, made);
     return made;
   }

@@ -32,30 +32,32 @@ export class Counter {
 }
 
 /** Upper bounds of the buckets in seconds. One of them is the deadline of 50 ms. */
-const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
+export const defaultBuckets: readonly number[] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
 
 /** A histogram of durations in seconds, with one label. */
 export class Histogram {
   readonly #name: string;
   readonly #help: string;
   readonly #label: string;
+  readonly #bounds: readonly number[];
   readonly #series = new Map<string, { readonly buckets: number[]; sum: number; count: number }>();
 
-  constructor(name: string, help: string, label: string) {
+  constructor(name: string, help: string, label: string, bounds: readonly number[] = defaultBuckets) {
     this.#name = name;
     this.#help = help;
     this.#label = label;
+    this.#bounds = bounds;
   }
 
   observe(label: string, seconds: number): void {
     let series = this.#series.get(label);
     if (series === undefined) {
-      series = { buckets: bounds.map(() => 0), sum: 0, count: 0 };
+      series = { buckets: this.#bounds.map(() => 0), sum: 0, count: 0 };
       this.#series.set(label, series);
     }
     series.sum += seconds;
     series.count += 1;
-    const bucket = bounds.findIndex((bound) => seconds <= bound);
+    const bucket = this.#bounds.findIndex((bound) => seconds <= bound);
     if (bucket !== -1) series.buckets[bucket] = (series.buckets[bucket] ?? 0) + 1;
   }
 
@@ -64,7 +66,7 @@ export class Histogram {
     for (const [value, { buckets, sum, count }] of this.#series) {
       const labels = { [this.#label]: value };
       let below = 0;
-      bounds.forEach((bound, index) => {
+      this.#bounds.forEach((bound, index) => {
         below += buckets[index] ?? 0;
         samples.push({ suffix: "_bucket", labels: { ...labels, le: String(bound) }, value: below });
       });
@@ -74,6 +76,22 @@ export class Histogram {
         { suffix: "_count", labels, value: count },
       );
     }
-    return { name: this.#name, help: this.#help, type: "histogram", samples };
+    return { name: this.#name, help: this.#help, type: "histogram", samples, buckets: this.#bounds };
+  }
+}
+
+/** The counters of a gate. A counter that has counted nothing has no samples. */
+export class CounterList {
+  readonly #counters: Counter[] = [];
+
+  /** Makes a counter that {@link read} reads, too. */
+  add(name: string, help: string): Counter {
+    const counter = new Counter(name, help);
+    this.#counters.push(counter);
+    return counter;
+  }
+
+  read(): Metric[] {
+    return this.#counters.map((counter) => counter.read());
   }
 }

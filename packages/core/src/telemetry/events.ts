@@ -3,12 +3,12 @@ import type { Channel } from "node:diagnostics_channel";
 
 /**
  * The channels of `node:diagnostics_channel` on which Portcullis publishes. Without a subscriber a message costs nothing.
- * Messages carry codes and counts, never tokens, keys or identifiers.
+ * Messages carry codes and counts, never tokens, keys or identifiers. Each has a member `gate`: the name of its gate.
  *
  * | channel | message |
  * |---|---|
- * | `portcullis:verdict` | `{ code, status, durationMs }`: a middleware decided; `code` is "allowed" or that of a refusal |
- * | `portcullis:denied` | `{ code, status, cause }`: a request was refused; `cause` is a short fixed phrase |
+ * | `portcullis:verdict` | `{ code, status, durationMs, cause, detail }`: a middleware decided; `code` is "allowed", "answered" or that of a refusal, which has a cause and a detail |
+ * | `portcullis:denied` | `{ code, status, cause, detail }`: a request was refused; `cause` is a short fixed phrase, `detail` a DenialDetail |
  * | `portcullis:limited` | `{ policy, algorithm, outcome }`: a request was over a limit; `outcome` is "refused", "blocked" or "shadow" |
  * | `portcullis:degraded` | `{ part, policy, fault, outcome }`: the store could not answer and a policy decided instead |
  * | `portcullis:breaker` | `{ name, from, to }`: a circuit breaker changed its state |
@@ -23,7 +23,7 @@ import type { Channel } from "node:diagnostics_channel";
  * | `portcullis:idempotency` | `{ outcome }`: a request with an Idempotency-Key came, or its handler ended; the outcomes are those of the metric `portcullis_idempotency_total` |
  * | `portcullis:connection` | `{ kind, outcome }`: a connection was opened, refused, or has ended; `outcome` is "opened", or a reason of the metric `portcullis_connections_ended_total` |
  * | `portcullis:channel` | `{ outcome, fault, reason }`: a message of a channel of the application was "published" or "failed" (with `fault`), or messages are missing ("gap", with `reason`) |
- * | `portcullis:refresh` | `{ code, afterMs }`: a refresh token got its successor again after `tokens.overlap` ("refresh_repeated", so long after its replacement), or ended its session ("refresh_reused") |
+ * | `portcullis:refresh` | `{ code, afterMs, cause }`: a refresh token got its successor again after `tokens.overlap` ("refresh_repeated", so long after its replacement), ended its session ("refresh_reused"), or was refused for a `cause` ("refresh_refused") |
  * | `portcullis:logout` | `{ outcome, cause }`: an OpenID provider reported a logout; "ended", "refused" (`cause` says what the logout token lacked), or "unavailable" |
  * | `portcullis:data-lost` | `{}`: Redis has lost data, so revoked tokens may be accepted again |
  */

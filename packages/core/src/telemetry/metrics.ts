@@ -2,16 +2,24 @@
 export interface Sample {
   /** The suffix of the metric's name: `_bucket`, `_sum` or `_count` for a histogram, else empty. */
   readonly suffix: "" | "_bucket" | "_sum" | "_count";
+  /** Labels of the value. */
   readonly labels: Readonly<Record<string, string>>;
+  /** The value. */
   readonly value: number;
 }
 
 /** A metric with all its values, for a registry of metrics. Names follow the conventions of Prometheus. */
 export interface Metric {
+  /** Name of the metric. */
   readonly name: string;
+  /** Description of the metric. */
   readonly help: string;
+  /** Kind of the metric. */
   readonly type: "counter" | "gauge" | "histogram";
+  /** Values of the metric, one for each set of labels. */
   readonly samples: readonly Sample[];
+  /** The upper bounds of the buckets of a histogram, without the infinite one. */
+  readonly buckets?: readonly number[] | undefined;
 }
 
 export type Labels = Readonly<Record<string, string>>;
@@ -24,6 +32,22 @@ export function gauge(name: string, help: string, samples: readonly (readonly [L
     type: "gauge",
     samples: samples.map(([labels, value]) => ({ suffix: "", labels, value })),
   };
+}
+
+/** A counter without labels, which is shown also at zero. */
+export function total(name: string, help: string, value: number): Metric {
+  return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
+}
+
+/** The metrics of several gates as one list: one metric of each name, with the samples of all. */
+export function mergeMetrics(lists: readonly (readonly Metric[])[]): Metric[] {
+  const merged = new Map<string, Metric>();
+  for (const metric of lists.flat()) {
+    const known = merged.get(metric.name);
+    const samples = known === undefined ? metric.samples : [...known.samples, ...metric.samples];
+    merged.set(metric.name, { ...metric, samples });
+  }
+  return [...merged.values()];
 }
 
 /** The metrics with one more label. */

@@ -1,11 +1,13 @@
-import type { DenialCode } from "../http/verdict.js";
+import type { DenialCode, Denied } from "../http/verdict.js";
 import type { MessageOutcome } from "../store/ports/channels.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 import type { FaultKind } from "../store/ports/fault.js";
-import { Counter, Histogram } from "./counters.js";
+import { outsideRequests } from "../lib/context.js";
+import { CounterList, Histogram } from "./counters.js";
 import { events } from "./events.js";
-import { gauge } from "./metrics.js";
+import { gauge, total } from "./metrics.js";
 import type { Metric } from "./metrics.js";
+import type { ResolvedTelemetry } from "./options.js";
 
 /** As in lib/breaker.ts, which imports this file. */
 type BreakerState = "closed" | "open" | "half-open";
@@ -74,102 +76,145 @@ export interface StoreCall {
  * `node:diagnostics_channel` if there is a subscriber. It gets codes and counts only: no token, key or identifier.
  */
 export class Telemetry {
+  /** The name of the gate. */
+  readonly gate: string;
+  /** Histogram of decisions; undefined where they are not measured. */
+  readonly decisions: Histogram | undefined;
+  /** A mark on requests that the gate has refused. */
+  readonly refusedMark: object = {};
+  /** Requests that the first middleware of the gate let pass, and those among them that a later one refused. */
+  #passed = 0;
+  #refusedLater = 0;
   #allowed = 0;
+  #answered = 0;
+  #refused = 0;
+  #failed = 0;
   #dataLosses = 0;
   #lostGiveBacks = 0;
-  readonly #denied = new Counter("portcullis_denied_total", "Requests refused, by code.");
-  readonly #degraded = new Counter(
+  readonly #counters = new CounterList();
+  readonly #denied = this.#counters.add("portcullis_denied_total", "Requests refused, by code.");
+  readonly #degraded = this.#counters.add(
     "portcullis_degraded_total",
     "Decisions that a policy made because the store could not answer.",
   );
-  readonly #breakerChanges = new Counter(
+  readonly #breakerChanges = this.#counters.add(
     "portcullis_breaker_changes_total",
     "Changes of state of the circuit breakers.",
   );
-  readonly #storeQuestions = new Counter(
+  readonly #storeQuestions = this.#counters.add(
     "portcullis_store_questions_total",
     "Questions asked of the store, by outcome.",
   );
-  readonly #storeCalls = new Histogram(
-    "portcullis_store_call_duration_seconds",
-    "Round trips to the store; each may answer many questions.",
-    "store",
-  );
-  readonly #limited = new Counter(
+  readonly #storeCalls: Histogram;
+  readonly #limited = this.#counters.add(
     "portcullis_limited_total",
     "Requests that exceeded a limit, by policy; requests over a limit in shadow mode passed.",
   );
-  readonly #keyFetches = new Counter(
+  readonly #keyFetches = this.#counters.add(
     "portcullis_key_fetches_total",
     "Fetches of the keys of token issuers, by outcome.",
   );
-  readonly #responses = new Counter("portcullis_responses_total", "Requests at a response cache, by outcome.");
-  readonly #invalidations = new Counter(
+  readonly #responses = this.#counters.add("portcullis_responses_total", "Requests at a response cache, by outcome.");
+  readonly #invalidations = this.#counters.add(
     "portcullis_cache_invalidations_total",
     "Invalidations of the cache that did not reach Redis at once, by outcome.",
   );
-  readonly #messages = new Counter("portcullis_channel_messages_total", "Messages from other processes, by outcome.");
-  readonly #published = new Counter(
+  readonly #messages = this.#counters.add(
+    "portcullis_channel_messages_total",
+    "Messages from other processes, by outcome.",
+  );
+  readonly #published = this.#counters.add(
     "portcullis_channel_published_total",
     "Messages of channels of the application, by outcome.",
   );
-  readonly #gaps = new Counter(
+  readonly #gaps = this.#counters.add(
     "portcullis_channel_gaps_total",
     "Times messages of a reliable channel were missing for a subscriber or a process, by reason.",
   );
-  readonly #unreadable = new Counter(
+  readonly #unreadable = this.#counters.add(
     "portcullis_unreadable_total",
     "Values in Redis and replies of its client that could not be read, by part.",
   );
-  readonly #loginWarnings = new Counter(
+  readonly #loginWarnings = this.#counters.add(
     "portcullis_login_warnings_total",
     "Signs that a login throttle is used wrongly, by throttle and warning.",
   );
-  readonly #locks = new Counter("portcullis_locks_total", "Calls for locks and locks that were lost, by outcome.");
-  readonly #leaders = new Counter(
+  readonly #locks = this.#counters.add(
+    "portcullis_locks_total",
+    "Calls for locks and locks that were lost, by outcome.",
+  );
+  readonly #leaders = this.#counters.add(
     "portcullis_leader_changes_total",
     "Times this process became the leader, resigned, or lost the leadership.",
   );
-  readonly #oneTime = new Counter("portcullis_one_time_total", "Calls about one-time values, by outcome.");
-  readonly #idempotency = new Counter(
+  readonly #oneTime = this.#counters.add("portcullis_one_time_total", "Calls about one-time values, by outcome.");
+  readonly #idempotency = this.#counters.add(
     "portcullis_idempotency_total",
     "Requests with an Idempotency-Key, and the ends of their handlers, by outcome.",
   );
-  readonly #refreshes = new Counter("portcullis_refreshes_total", "Refreshes of sessions, by outcome.");
-  readonly #logouts = new Counter("portcullis_logouts_total", "Back-channel logouts, by outcome.");
+  readonly #refreshes = this.#counters.add("portcullis_refreshes_total", "Refreshes of sessions, by outcome.");
+  readonly #logouts = this.#counters.add("portcullis_logouts_total", "Back-channel logouts, by outcome.");
   readonly #openConnections = new Map<string, number>();
-  readonly #connectionEnds = new Counter(
+  readonly #connectionEnds = this.#counters.add(
     "portcullis_connections_ended_total",
     "Ends of open connections, by kind and reason, and refusals of connections over a limit.",
   );
   readonly #breakers = new Map<string, BreakerState>();
   readonly #listening = new Map<string, boolean>();
 
-  allowed(): void {
-    this.#allowed += 1;
+  constructor({ gate = "default", buckets, decisions = false }: Partial<ResolvedTelemetry> = {}) {
+    this.gate = gate;
+    const help = "Round trips to the store; each may answer many questions.";
+    this.#storeCalls = new Histogram("portcullis_store_call_duration_seconds", help, "store", buckets);
+    this.decisions = decisions
+      ? new Histogram("portcullis_decision_duration_seconds", "Time of each decision, by outcome.", "outcome", buckets)
+      : undefined;
   }
 
-  denied(code: DenialCode, status: number, cause: string): void {
+  /** The first middleware of the gate has let a request pass. */
+  passed(): void {
+    this.#passed += 1;
+  }
+
+  /** The gate has answered a request itself, before anything of it let the request pass. */
+  answered(): void {
+    this.#answered += 1;
+  }
+
+  /** A request was refused. It is counted by its first refusal; `hasPassed` tells that middleware has let it pass before. */
+  refused(code: DenialCode, hasPassed: boolean): void {
+    this.#refused += 1;
+    if (hasPassed) this.#refusedLater += 1;
     this.#denied.add({ code });
-    if (events.denied.hasSubscribers) events.denied.publish({ code, status, cause });
+  }
+
+  /** A function of the application threw while the gate decided. */
+  failed(hasPassed: boolean): void {
+    this.#failed += 1;
+    if (hasPassed) this.#refusedLater += 1;
+  }
+
+  /** Publishes a refusal. */
+  denied({ problem: { code }, status, cause, detail }: Denied): void {
+    events.denied.publish({ gate: this.gate, code, status, cause, detail });
   }
 
   degraded(part: DegradablePart, policy: string, fault: FaultKind, outcome: "allowed" | "denied"): void {
     this.#degraded.add({ part, policy, fault, outcome });
-    if (events.degraded.hasSubscribers) events.degraded.publish({ part, policy, fault, outcome });
+    if (events.degraded.hasSubscribers) events.degraded.publish({ gate: this.gate, part, policy, fault, outcome });
   }
 
   /** A request exceeded a limit. The names of policies come from the application, never from a client. */
   limited({ quota: { policy, algorithm, shadow }, blocked }: Limited): void {
     const outcome = shadow ? "shadow" : blocked ? "blocked" : "refused";
     this.#limited.add({ policy, outcome });
-    if (events.limited.hasSubscribers) events.limited.publish({ policy, algorithm, outcome });
+    if (events.limited.hasSubscribers) events.limited.publish({ gate: this.gate, policy, algorithm, outcome });
   }
 
   breakerMoved(name: string, from: BreakerState, to: BreakerState): void {
     this.#breakers.set(name, to);
     this.#breakerChanges.add({ name, to });
-    if (events.breaker.hasSubscribers) events.breaker.publish({ name, from, to });
+    if (events.breaker.hasSubscribers) events.breaker.publish({ gate: this.gate, name, from, to });
   }
 
   /** Does a circuit breaker refuse calls? */
@@ -185,7 +230,7 @@ export class Telemetry {
     const { store, questions, durationMs, fault } = call;
     this.#storeQuestions.add({ store, outcome: fault ?? "answered" }, questions);
     this.#storeCalls.observe(store, durationMs / 1000);
-    if (events.storeCall.hasSubscribers) events.storeCall.publish(call);
+    if (events.storeCall.hasSubscribers) outsideRequests(() => events.storeCall.publish({ gate: this.gate, ...call }));
   }
 
   /** A value in Redis, or a reply of its client, could not be read. */
@@ -195,7 +240,7 @@ export class Telemetry {
 
   dataLost(): void {
     this.#dataLosses += 1;
-    if (events.dataLost.hasSubscribers) events.dataLost.publish({});
+    if (events.dataLost.hasSubscribers) events.dataLost.publish({ gate: this.gate });
   }
 
   /** Corrections of consumptions were dropped, since too many were waiting for the store. */
@@ -215,86 +260,109 @@ export class Telemetry {
   /** An invalidation did not reach Redis, reached it later, or was dropped because too many are waiting. */
   invalidationEnded(outcome: "missed" | "repeated" | "dropped", fault: FaultKind | undefined): void {
     this.#invalidations.add({ outcome });
-    if (events.cacheInvalidation.hasSubscribers) events.cacheInvalidation.publish({ outcome, fault });
+    if (events.cacheInvalidation.hasSubscribers) events.cacheInvalidation.publish({ gate: this.gate, outcome, fault });
   }
 
   /** The names of throttles come from the application, never from a client. */
   loginWarned(throttle: string, warning: LoginWarning): void {
     this.#loginWarnings.add({ throttle, warning });
-    if (events.login.hasSubscribers) events.login.publish({ throttle, warning });
+    if (events.login.hasSubscribers) events.login.publish({ gate: this.gate, throttle, warning });
   }
 
   lockEnded(outcome: LockOutcome): void {
     this.#locks.addOutcome(outcome);
-    if (events.lock.hasSubscribers) events.lock.publish({ outcome });
+    if (events.lock.hasSubscribers) events.lock.publish({ gate: this.gate, outcome });
   }
 
   leaderChanged(outcome: LeaderChange): void {
     this.#leaders.add({ outcome });
-    if (events.leader.hasSubscribers) events.leader.publish({ outcome });
+    if (events.leader.hasSubscribers) events.leader.publish({ gate: this.gate, outcome });
   }
 
   /** A call about a one-time value has ended. The fault is given if it failed. */
   oneTimeEnded(outcome: OneTimeOutcome, fault?: FaultKind): void {
     this.#oneTime.add({ outcome });
-    if (events.oneTime.hasSubscribers) events.oneTime.publish({ outcome, fault });
+    if (events.oneTime.hasSubscribers) events.oneTime.publish({ gate: this.gate, outcome, fault });
   }
 
   /** A refresh token was presented, so long after its replacement if it was replaced before. */
   refreshed(outcome: RefreshOutcome, afterMs: number): void {
     this.#refreshes.addOutcome(outcome);
     if (!events.refresh.hasSubscribers) return;
-    if (outcome === "repeated") events.refresh.publish({ code: "refresh_repeated", afterMs });
-    else if (outcome === "reused") events.refresh.publish({ code: "refresh_reused" });
+    if (outcome === "repeated") events.refresh.publish({ gate: this.gate, code: "refresh_repeated", afterMs });
+    else if (outcome === "reused") events.refresh.publish({ gate: this.gate, code: "refresh_reused" });
+  }
+
+  /** A refresh was refused; the cause is a fixed phrase. */
+  refreshRefused(cause: string): void {
+    this.#refreshes.addOutcome("refused");
+    if (events.refresh.hasSubscribers) events.refresh.publish({ gate: this.gate, code: "refresh_refused", cause });
   }
 
   /** An OpenID provider reported a logout; with the cause of a refusal, a fixed phrase. */
   loggedOut(outcome: "ended" | "refused" | "unavailable", cause?: string): void {
     this.#logouts.addOutcome(outcome);
-    if (events.logout.hasSubscribers) events.logout.publish({ outcome, cause });
+    if (events.logout.hasSubscribers) events.logout.publish({ gate: this.gate, outcome, cause });
   }
 
   /** A request with an Idempotency-Key came, or its handler ended. */
   idempotent(outcome: IdempotencyOutcome): void {
     this.#idempotency.add({ outcome });
-    if (events.idempotency.hasSubscribers) events.idempotency.publish({ outcome });
+    if (events.idempotency.hasSubscribers) events.idempotency.publish({ gate: this.gate, outcome });
   }
 
   connectionOpened(kind: string): void {
     this.#openConnections.set(kind, (this.#openConnections.get(kind) ?? 0) + 1);
-    if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: "opened" });
+    if (events.connection.hasSubscribers) events.connection.publish({ gate: this.gate, kind, outcome: "opened" });
   }
 
   /** A connection has ended, or was refused. */
   connectionEnded(kind: string, reason: ConnectionOutcome): void {
     if (reason !== "refused") this.#openConnections.set(kind, (this.#openConnections.get(kind) ?? 1) - 1);
     this.#connectionEnds.add({ kind, reason });
-    if (events.connection.hasSubscribers) events.connection.publish({ kind, outcome: reason });
+    if (events.connection.hasSubscribers) events.connection.publish({ gate: this.gate, kind, outcome: reason });
   }
 
   /** A message of a channel of the application was sent, or the store did not take it. */
   channelPublished(outcome: "published" | "failed", fault?: FaultKind): void {
     this.#published.addOutcome(outcome);
-    if (events.channel.hasSubscribers) events.channel.publish({ outcome, fault });
+    if (events.channel.hasSubscribers) events.channel.publish({ gate: this.gate, outcome, fault });
   }
 
   /** Messages of a reliable channel are missing for one subscriber, or for all of a process. */
   channelGap(reason: "trimmed" | "lost"): void {
     this.#gaps.add({ reason });
-    if (events.channel.hasSubscribers) events.channel.publish({ outcome: "gap", reason });
+    if (events.channel.hasSubscribers) events.channel.publish({ gate: this.gate, outcome: "gap", reason });
   }
 
   messageArrived(outcome: MessageOutcome): void {
     this.#messages.add({ outcome });
   }
 
+  /**
+   * A counter must not fall. A request that passed the first middleware counts as allowed until another one refuses it, which
+   * a reading between the two would show.
+   */
+  #countAllowed(): number {
+    this.#allowed = Math.max(this.#allowed, this.#passed - this.#refusedLater);
+    return this.#allowed;
+  }
+
   /** All metrics. A counter that has counted nothing has no samples, except where a zero is informative. */
   read(): Metric[] {
     const allowed = total(
       "portcullis_allowed_total",
-      "Requests that a middleware of the gate let pass.",
-      this.#allowed,
+      "Requests that all middleware of the gate let pass.",
+      this.#countAllowed(),
     );
+    const requests: Metric = {
+      name: "portcullis_requests_total",
+      help: "Requests, each once, by outcome.",
+      type: "counter",
+      samples: Object.entries({
+        ...{ allowed: this.#allowed, denied: this.#refused, answered: this.#answered, failed: this.#failed },
+      }).map(([outcome, value]) => ({ suffix: "", labels: { outcome }, value })),
+    };
     const losses = total(
       "portcullis_data_losses_total",
       "Times Redis had lost data: revoked tokens may be accepted again.",
@@ -315,28 +383,16 @@ export class Telemetry {
         value: { closed: 0, "half-open": 0.5, open: 1 }[state],
       })),
     };
-    const counters = [
-      ...[this.#denied, this.#limited, this.#degraded, this.#breakerChanges, this.#storeQuestions],
-      ...[this.#keyFetches, this.#messages, this.#responses, this.#invalidations, this.#unreadable],
-      ...[this.#loginWarnings, this.#oneTime, this.#idempotency, this.#refreshes, this.#logouts],
-      ...[this.#locks, this.#leaders, this.#connectionEnds, this.#published, this.#gaps],
-    ];
     const listening = [...this.#listening].map(([store, value]) => [{ store }, value ? 1 : 0] as const);
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
-      allowed,
-      losses,
-      giveBacks,
-      ...counters.map((counter) => counter.read()),
+      ...[requests, allowed, losses, giveBacks],
+      ...this.#counters.read(),
       this.#storeCalls.read(),
+      ...(this.decisions === undefined ? [] : [this.decisions.read()]),
       gauge("portcullis_connections", "Open connections that end with their token, by kind.", open),
       gauge("portcullis_listening", "1 while the listening connection to Redis tells of changes.", listening),
       breakers,
     ];
   }
-}
-
-/** A counter without labels, which is shown also at zero. */
-function total(name: string, help: string, value: number): Metric {
-  return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
 }

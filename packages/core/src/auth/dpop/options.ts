@@ -1,3 +1,4 @@
+import type { AsymmetricAlgorithm } from "../keys/algorithms.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
 import type { Duration } from "../../lib/duration.js";
 import { durationMs } from "../../lib/duration.js";
@@ -8,7 +9,7 @@ export interface DpopOptions {
   /** Refuse tokens that are bound to no key. @default false */
   readonly required?: boolean | undefined;
   /** Accepted signature algorithms of proofs. @default all asymmetric algorithms */
-  readonly algorithms?: readonly string[] | undefined;
+  readonly algorithms?: readonly AsymmetricAlgorithm[] | undefined;
   /** Maximum age of a proof. @default "60s" */
   readonly maxAge?: Duration | undefined;
   /**

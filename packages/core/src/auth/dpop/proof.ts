@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
+import type { DenialDetail, DescribeDenial } from "../../http/denial-detail.js";
+import { kindFound, quoted, quotedList, plainFound, timeFound } from "../../http/denial-detail.js";
 import { isCanonical, isCompactJws, maxCompactLength } from "../access-token.js";
 import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
@@ -35,6 +37,7 @@ export interface VerifiedProof {
 export interface ProofRefusal {
   /** A fixed phrase for logs. */
   readonly cause: string;
+  readonly detail?: DescribeDenial;
   /** Is the refusal by the clock of this process? */
   readonly isUntimely?: true;
 }
@@ -82,10 +85,14 @@ function readKey(header: ProtectedHeaderParameters, { algorithms }: ExpectedProo
   const { typ, alg, crit, b64 } = header;
   const jwk: unknown = header.jwk;
   if (typeof typ !== "string" || !/^(?:application\/)?dpop\+jwt$/i.test(typ))
-    return refusal("the typ of the proof is not dpop+jwt");
+    return refusal("the typ of the proof is not dpop+jwt", () => ({ header: "typ", found: plainFound(typ) }));
   if (crit !== undefined || b64 !== undefined) return refusal("the proof has a critical header");
   if (typeof alg !== "string" || !asymmetricAlgorithms.includes(alg) || !algorithms.includes(alg))
-    return refusal("the algorithm of the proof is not allowed");
+    return refusal("the algorithm of the proof is not allowed", () => ({
+      header: "alg",
+      expected: quotedList(algorithms),
+      found: plainFound(alg),
+    }));
   if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return refusal("the proof has no key");
   if (secretMembers.some((member) => member in jwk)) return refusal("the key of the proof is not a public key");
   const { kty, use, alg: meantFor } = jwk as JWK;
@@ -107,19 +114,31 @@ function readClaims(claims: JWTPayload, expected: ExpectedProof): VerifiedProof 
   const { nowSeconds, maxAgeSeconds, toleranceSeconds, thumbprint } = expected;
   if (typeof jti !== "string" || jti === "" || Buffer.byteLength(jti) > maxJtiBytes)
     return refusal("the jti of the proof is not a text of 1 to 512 bytes");
-  if (htm !== expected.method) return refusal("the proof is for another method");
+  if (htm !== expected.method)
+    return refusal("the proof is for another method", () => ({
+      claim: "htm",
+      expected: quoted(expected.method),
+      found: plainFound(htm),
+    }));
   const uri = typeof htu === "string" ? normalizeTargetUri(htu) : undefined;
-  if (uri === undefined || uri !== normalizeTargetUri(expected.uri)) return refusal("the proof is for another URI");
-  if (ath !== hashOf(expected.accessToken)) return refusal("the proof is for another access token");
-  if (!isTime(iat)) return refusal("the iat of the proof is not a time");
+  if (uri === undefined || uri !== normalizeTargetUri(expected.uri))
+    return refusal("the proof is for another URI", () => describeUri(htu, uri, expected.uri));
+  if (ath !== hashOf(expected.accessToken))
+    return refusal("the proof is for another access token", () => ({ claim: "ath", found: kindFound(ath) }));
+  if (!isTime(iat))
+    return refusal("the iat of the proof is not a time", () => ({ claim: "iat", found: kindFound(iat) }));
   // RFC 9449 does not require exp and nbf. If present, they hold (RFC 7519 4.1.4, 4.1.5).
   if (exp !== undefined && !isTime(exp)) return refusal("the proof is expired");
   if (nbf !== undefined && !isTime(nbf)) return refusal("the proof is not valid yet");
   if (nonce !== undefined && typeof nonce !== "string") return refusal("the nonce of the proof is not a text");
-  if (iat < nowSeconds - maxAgeSeconds - toleranceSeconds) return untimely("the proof is too old");
-  if (iat > nowSeconds + toleranceSeconds) return untimely("the iat of the proof is in the future");
-  if (exp !== undefined && exp <= nowSeconds - toleranceSeconds) return untimely("the proof is expired");
-  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds) return untimely("the proof is not valid yet");
+  if (iat < nowSeconds - maxAgeSeconds - toleranceSeconds)
+    return untimely("the proof is too old", () => describeTime("iat", iat, expected));
+  if (iat > nowSeconds + toleranceSeconds)
+    return untimely("the iat of the proof is in the future", () => describeTime("iat", iat, expected));
+  if (exp !== undefined && exp <= nowSeconds - toleranceSeconds)
+    return untimely("the proof is expired", () => describeTime("exp", exp, expected));
+  if (nbf !== undefined && nbf > nowSeconds + toleranceSeconds)
+    return untimely("the proof is not valid yet", () => describeTime("nbf", nbf, expected));
   return { jti, thumbprint, issuedAt: iat, nonce };
 }
 
@@ -161,10 +180,32 @@ function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("base64url");
 }
 
-function refusal(cause: string): ProofRefusal {
-  return { cause };
+function refusal(cause: string, detail?: DescribeDenial): ProofRefusal {
+  return detail === undefined ? { cause } : { cause, detail };
 }
 
-function untimely(cause: string): ProofRefusal {
-  return { cause, isUntimely: true };
+function untimely(cause: string, detail: DescribeDenial): ProofRefusal {
+  return { cause, detail, isUntimely: true };
+}
+
+function describeTime(
+  claim: "iat" | "exp" | "nbf",
+  time: unknown,
+  { nowSeconds, maxAgeSeconds, toleranceSeconds }: ExpectedProof,
+): DenialDetail {
+  const expected = `within ${maxAgeSeconds} s and a tolerance of ${toleranceSeconds} s`;
+  return { claim, expected: claim === "iat" ? expected : undefined, found: timeFound(time, nowSeconds) };
+}
+
+/** The origin shows a wrong `publicUrl`. Paths may name users. */
+function describeUri(htu: unknown, uri: string | undefined, expected: string): DenialDetail {
+  const { origin } = new URL(expected);
+  if (uri === undefined) return { claim: "htu", expected: `a URI at ${origin}`, found: kindFound(htu) };
+  const found = new URL(uri).origin;
+  const isSame = found === origin;
+  return {
+    claim: "htu",
+    expected: isSame ? `the path of the request, at ${origin}` : `a URI at ${origin}, by publicUrl`,
+    found: isSame ? "another path" : `a URI at ${quoted(found)}`,
+  };
 }

@@ -1,13 +1,22 @@
 import type { KeyObject } from "node:crypto";
 import { rangeError } from "../../lib/validate.js";
 
+/** Algorithms with a shared secret: HMAC with SHA-2 (RFC 7518 3.2). */
+export type HmacAlgorithm = "HS256" | "HS384" | "HS512";
+
+/** Algorithms with a key pair: RSA, ECDSA and EdDSA (RFC 7518 3.3 to 3.5, RFC 8037, RFC 9864). */
+export type AsymmetricAlgorithm =
+  "RS256" | "RS384" | "RS512" | "PS256" | "PS384" | "PS512" | "ES256" | "ES384" | "ES512" | "EdDSA" | "Ed25519";
+
+/** The signature algorithms of tokens (RFC 7518 3.1, RFC 8037, RFC 9864). `none` is not among them. */
+export type JwsAlgorithm = HmacAlgorithm | AsymmetricAlgorithm;
+
 /** HMAC algorithms and the minimum length of their secrets in bytes (RFC 7518 3.2). */
 export const hmacAlgorithms: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 };
 
-export const asymmetricAlgorithms: readonly string[] = [
-  ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
-  ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
-];
+const rsaAlgorithms: readonly AsymmetricAlgorithm[] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+const curveNames: readonly AsymmetricAlgorithm[] = ["ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
+export const asymmetricAlgorithms: readonly string[] = [...rsaAlgorithms, ...curveNames];
 
 const curveAlgorithms: Readonly<Record<string, string>> = {
   prime256v1: "ES256",

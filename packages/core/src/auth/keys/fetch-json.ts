@@ -18,8 +18,11 @@ export type FetchFunction = (
 
 /** The part of a `Response` that the gate reads. The body is a stream of bytes that `for await` can read. */
 export interface FetchedResponse {
+  /** Status of the response. */
   readonly status: number;
+  /** Was the request redirected? Such a response is refused. */
   readonly redirected?: boolean | undefined;
+  /** The body, as a stream of bytes. */
   readonly body: object | null;
 }
 

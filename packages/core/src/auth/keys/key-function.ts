@@ -95,6 +95,10 @@ export class FunctionKeys<Key> {
         const { source } = await this.#find(header, issuer, until);
         return source === undefined ? none : source.candidates(header);
       },
+      known: async (header) => {
+        const { source } = await this.#find(header, issuer, until, false);
+        return source === undefined ? none : source.candidates(header);
+      },
       get version() {
         renew();
         return version;
@@ -104,7 +108,7 @@ export class FunctionKeys<Key> {
     };
   }
 
-  async #find(header: JWTHeaderParameters, issuer: string, until: number): Promise<Found> {
+  async #find(header: JWTHeaderParameters, issuer: string, until: number, keeps = true): Promise<Found> {
     const kid: unknown = header.kid;
     if (kid !== undefined && (typeof kid !== "string" || kid.length > maxKidLength))
       return { source: undefined, until };
@@ -112,6 +116,7 @@ export class FunctionKeys<Key> {
     if (name.length > maxNameLength) return { source: undefined, until };
     const known = this.#found.get(name) ?? this.#absent.get(name);
     if (known !== undefined && known.until > this.#now()) return known;
+    if (!keeps) return this.#ask(header, issuer, until);
     let pending = this.#pending.get(name);
     if (pending === undefined) {
       pending = this.#ask(header, issuer, until).finally(() => this.#pending.delete(name));

@@ -14,6 +14,11 @@ export interface KeySource {
    * Rejects with {@link KeysUnavailable} if there are no keys to choose from.
    */
   candidates(header: JWTHeaderParameters): readonly CandidateKey[] | Promise<readonly CandidateKey[]>;
+  /**
+   * The same from the keys that are here: it fetches nothing and keeps nothing. Undefined if a request would fetch keys first.
+   * @default `candidates`, for keys that are always here
+   */
+  known?(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined>;
   /** Grows whenever the keys change. Tokens verified under an older version must be verified again. */
   readonly version: number;
   /** `down` while no key has ever been loaded. */
@@ -25,6 +30,13 @@ export interface KeySource {
 export class KeysUnavailable extends Error {
   override readonly name = "KeysUnavailable";
   readonly code = "keys_unavailable";
+  /** The reason for which the last attempt to fetch keys has failed: a host and a code. */
+  readonly reason: string | undefined;
+
+  constructor(message: string, reason?: string) {
+    super(message);
+    this.reason = reason;
+  }
 }
 
 /** A source of keys that never change. */

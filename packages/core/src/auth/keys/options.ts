@@ -67,6 +67,8 @@ export interface KeyOptions {
 /** The keys of one issuer, or of all issuers that a function accepts. */
 export interface IssuerKeys {
   of(issuer: string | undefined): KeySource;
+  /** The same without fetching; undefined if a request would fetch the keys of this issuer first. @default `of` */
+  known?(issuer: string | undefined): KeySource | undefined;
   status(): "up" | "down";
   close(): void;
 }
@@ -196,6 +198,7 @@ function resolveRemoteKeys(
         const tenants = new TenantKeys(openTenant, policy);
         return {
           of: (tenant) => tenants.of(tenant ?? ""),
+          known: (tenant) => tenants.known(tenant ?? ""),
           status: () => tenants.status(),
           close: () => tenants.close(),
         };

@@ -6,6 +6,7 @@ import { algorithmsOf } from "./algorithms.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
 import { fixedSource } from "./key-source.js";
 
+/** A public key: PEM text, a JWK, or a KeyObject. */
 export type PublicKeyOption = string | JWK | KeyObject;
 
 /** Creates a source of fixed public keys: RSA (at least 2048 bits), elliptic curves, Ed25519. Each of several keys may verify. */

@@ -12,6 +12,7 @@ import { readKeySet } from "./key-set.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
 import { KeysUnavailable, fixedSource } from "./key-source.js";
 import { isForeignHostAllowed } from "./private-address.js";
+import { clearTimeout, setTimeout } from "../../lib/real-timers.js";
 
 /** How keys are fetched and kept: `auth.remoteKeys` after it was checked. */
 export interface RemoteKeysPolicy {
@@ -80,6 +81,8 @@ export class RemoteKeys implements KeySource {
   #pauseMs = Number.POSITIVE_INFINITY;
   /** Failed attempts since the last success. */
   #failures = 0;
+  /** The reason of the last failure. */
+  #failure: string | undefined;
   #loading: Promise<void> | undefined;
   #abort: AbortController | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -106,6 +109,22 @@ export class RemoteKeys implements KeySource {
     if (known !== undefined) return known;
     await (refresh ?? this.#fetchNewer());
     return (await this.#choose(header)) ?? this.#noSuchKey();
+  }
+
+  /** An attempt in progress is awaited, and none is begun. */
+  async known(header: JWTHeaderParameters): Promise<readonly CandidateKey[] | undefined> {
+    await this.#loading;
+    const { cooldownMs, maxStaleMs, now } = this.#options;
+    const isStale = now() - this.#loadedAt > maxStaleMs;
+    if (this.#select === undefined || isStale) {
+      if (this.#hasPassed(Math.min(this.#pauseMs, maxRetryMs))) return undefined;
+      throw new KeysUnavailable("no usable keys have been loaded");
+    }
+    const known = await this.#choose(header);
+    if (known !== undefined) return known;
+    return this.#hasPassed(cooldownMs, this.#failures === 0 ? this.#unknownKidAt : this.#triedAt)
+      ? undefined
+      : this.#noSuchKey();
   }
 
   /** Read at every request, so that keys age even if every token is known. */
@@ -136,13 +155,14 @@ export class RemoteKeys implements KeySource {
     if (chosen !== undefined) return chosen;
     // The issuer published the key, but the key must not verify.
     if (this.#fetched?.mayBeRefused(header) === true) return [];
-    if (this.#select === undefined) throw new KeysUnavailable("no usable keys have been loaded");
+    if (this.#select === undefined) throw new KeysUnavailable("no usable keys have been loaded", this.#failure);
     return undefined;
   }
 
   /** After a failed attempt the issuer may have such a key by now, so the answer is an outage. */
   #noSuchKey(): readonly CandidateKey[] {
-    if (this.#failures > 0) throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched");
+    if (this.#failures > 0)
+      throw new KeysUnavailable("the key is unknown, and newer keys cannot be fetched", this.#failure);
     return [];
   }
 
@@ -207,6 +227,7 @@ export class RemoteKeys implements KeySource {
       telemetry?.keysFetched("failed");
       this.#failures += 1;
       const reason = reasonOf(abort.signal.aborted && !(error instanceof FetchFailure) ? timeout : error);
+      this.#failure = reason;
       logger.warn(
         { reason, err: this.#errorOfApplication(error) },
         `portcullis: fetching the keys of the token issuer failed (${reason}); ${this.#consequence()}`,
@@ -314,6 +335,11 @@ export class TenantKeys {
     const keys = this.#open(issuer);
     this.#tenants.set(issuer, keys);
     return keys;
+  }
+
+  /** The keys of an issuer that are here; undefined if a request would fetch them first. */
+  known(issuer: string): KeySource | undefined {
+    return this.#mayFetch(issuer) ? this.#tenants.peek(issuer) : noKeys;
   }
 
   /** The issuer comes from an unverified token, so it must not lead this process into its own network. */

@@ -4,6 +4,7 @@ import { hmacAlgorithms } from "./algorithms.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
 import { fixedSource } from "./key-source.js";
 
+/** An HMAC secret: text, bytes, or a KeyObject. */
 export type SecretOption = string | Uint8Array | KeyObject;
 
 /** Creates a source of HMAC keys. A string stands for its UTF-8 bytes, not for base64. Each of several keys may verify. */

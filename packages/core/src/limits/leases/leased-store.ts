@@ -6,6 +6,7 @@ import { StoreFault } from "../../store/ports/fault.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
 import type { LeaseRequest, LeaseSource } from "../../store/ports/leases.js";
+import { clearInterval, clearTimeout, monotonicNow, setInterval, setTimeout } from "../../lib/real-timers.js";
 
 export interface LeasedStoreOptions {
   readonly store: DecisionStore;
@@ -50,7 +51,7 @@ export class LeasedStore implements DecisionStore {
   #inFlight = 0;
   #closed = false;
 
-  constructor({ store, source, now = () => performance.now(), capacity, gatherMs = 20 }: LeasedStoreOptions) {
+  constructor({ store, source, now = monotonicNow, capacity, gatherMs = 20 }: LeasedStoreOptions) {
     this.#store = store;
     this.#source = source;
     this.#now = now;

@@ -44,41 +44,70 @@ export class BlockTable {
   }
 
   /** Notes a refusal. Returns how long the client is blocked for it; 0 if not yet. */
-  strike({ windowSeconds, owner }: Consumption, blockKey: string, { after, firstMs, maxMs }: BlockRule): number {
+  strike({ windowSeconds, owner }: Consumption, blockKey: string, rule: BlockRule): number {
     const now = this.#now();
     const known = this.#blocks.get(blockKey);
     const block = known !== undefined && known.endsAt > now ? known : createBlock(blockKey, owner);
-    if (block.strikesEnd <= now) {
-      block.strikes = 0;
-      block.strikesEnd = now + windowSeconds * 1000;
-    }
-    block.strikes += 1;
-    let blockedMs = 0;
-    if (block.strikes >= after) {
-      block.level = Math.min(block.level + 1, maxLevel);
-      block.strikes = 0;
-      blockedMs = Math.min(firstMs * 2 ** (block.level - 1), maxMs);
-      block.until = now + blockedMs;
-    }
+    const next = strikeAt(block, now, windowSeconds, rule);
+    Object.assign(block, next.block);
     block.weight = block.until > now ? 1 : 0;
-    block.endsAt = Math.max(block.until, block.strikesEnd) + maxMs;
+    block.endsAt = Math.max(block.until, block.strikesEnd) + rule.maxMs;
     if (block !== known) {
       if (known !== undefined) this.#blocks.remove(known);
       this.#blocks.add(block);
     }
-    return blockedMs;
+    return next.blockedMs;
+  }
+
+  /** How long a client that is refused now would be blocked; 0 if not. Changes nothing. */
+  preview({ windowSeconds, blockKey, mode }: Consumption): number {
+    const rule = mode?.block;
+    if (blockKey === undefined || rule === undefined || rule.after === 0) return 0;
+    const now = this.#now();
+    const known = this.#blocks.get(blockKey);
+    if (known !== undefined && known.until > now)
+      return rule.extends === true ? Math.max(known.until - now, lengthOf(known.level, rule)) : known.until - now;
+    const block = known !== undefined && known.endsAt > now ? known : createBlock(blockKey, undefined);
+    return strikeAt(block, now, windowSeconds, rule).blockedMs;
   }
 
   /** Begins the block of a client again. Returns the milliseconds until it ends; 0 for a client that is not blocked. */
-  extend(blockKey: string, { firstMs, maxMs }: BlockRule): number {
+  extend(blockKey: string, rule: BlockRule): number {
     const now = this.#now();
     const block = this.#blocks.get(blockKey);
     if (block === undefined || block.until <= now) return 0;
-    const lasts = Math.min(firstMs * 2 ** (Math.max(block.level, 1) - 1), maxMs);
-    block.until = Math.max(block.until, now + lasts);
+    const { maxMs } = rule;
+    block.until = Math.max(block.until, now + lengthOf(block.level, rule));
     block.endsAt = Math.max(block.endsAt, block.until + maxMs, block.strikesEnd + maxMs);
     return block.until - now;
   }
+}
+
+type Strikes = Pick<Block, "until" | "level" | "strikes" | "strikesEnd">;
+
+/** The block after one more refusal, and how long it blocks for that; 0 if not yet. */
+function strikeAt(
+  { until, level, strikes, strikesEnd }: Strikes,
+  now: number,
+  windowSeconds: number,
+  rule: BlockRule,
+): { readonly block: Strikes; readonly blockedMs: number } {
+  const isOver = strikesEnd <= now;
+  const block = {
+    until,
+    level,
+    strikes: isOver ? 1 : strikes + 1,
+    strikesEnd: isOver ? now + windowSeconds * 1000 : strikesEnd,
+  };
+  if (block.strikes < rule.after) return { block, blockedMs: 0 };
+  const next = Math.min(level + 1, maxLevel);
+  const blockedMs = lengthOf(next, rule);
+  return { block: { ...block, level: next, strikes: 0, until: now + blockedMs }, blockedMs };
+}
+
+/** The duration of a block at this level. */
+function lengthOf(level: number, { firstMs, maxMs }: BlockRule): number {
+  return Math.min(firstMs * 2 ** (Math.max(level, 1) - 1), maxMs);
 }
 
 function createBlock(key: string, owner: string | undefined): Block {

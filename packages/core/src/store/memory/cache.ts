@@ -2,14 +2,16 @@ import { LRUCache } from "lru-cache";
 import type { CacheEntry, CacheEvent, CacheStore, GenerationClaim, Lease, LeaseOutcome } from "../ports/cache.js";
 import { cacheChannel, eventLetter, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../ports/cache.js";
 import type { Channels } from "../ports/channels.js";
+import { monotonicNow } from "../../lib/real-timers.js";
+import { lruClock, steadyNow } from "../../lib/steady-clock.js";
 
 export interface MemoryCacheStoreOptions {
   /** Maximum number of entries. @default 5_000 */
   readonly entries?: number;
   /** Maximum number of characters of all keys and values. @default 16_777_216 */
   readonly size?: number;
-  /** Milliseconds of any clock. */
-  readonly now?: () => number;
+  /** Milliseconds of any clock. @default {@link steadyNow} for values, and a monotonic clock for leases */
+  readonly now?: (() => number) | undefined;
   /** The channels for messages about values; without them no message is sent. */
   readonly channels?: Channels | undefined;
 }
@@ -30,24 +32,24 @@ export class MemoryCacheStore implements CacheStore {
   readonly #withdrawn: LRUCache<string, true>;
   readonly #channels: Channels | undefined;
   readonly #now: () => number;
+  /** Fake timers do not end the lease of a factory that runs. */
+  readonly #leaseNow: () => number;
 
-  constructor({
-    entries = 5_000,
-    size = 2 ** 24,
-    now = () => performance.now(),
-    channels,
-  }: MemoryCacheStoreOptions = {}) {
+  constructor({ entries = 5_000, size = 2 ** 24, now: givenNow, channels }: MemoryCacheStoreOptions = {}) {
+    const now = givenNow ?? steadyNow;
     this.#now = now;
+    this.#leaseNow = givenNow ?? monotonicNow;
+    const perf = lruClock(now);
     this.#channels = channels;
     this.#values = new LRUCache({
       max: entries,
       maxSize: size,
       sizeCalculation: (value, key) => value.length + key.length + 1,
       ttlResolution: 0,
-      perf: { now },
+      perf,
     });
-    this.#generations = new LRUCache({ max: 4 * entries, ttlResolution: 0, perf: { now } });
-    this.#withdrawn = new LRUCache({ max: 1_000, ttl: withdrawnMs, ttlResolution: 0, perf: { now } });
+    this.#generations = new LRUCache({ max: 4 * entries, ttlResolution: 0, perf });
+    this.#withdrawn = new LRUCache({ max: 1_000, ttl: withdrawnMs, ttlResolution: 0, perf });
   }
 
   now(): number {
@@ -110,18 +112,18 @@ export class MemoryCacheStore implements CacheStore {
     const value = this.#values.get(key);
     const holder = this.#leases.get(key);
     if (this.#withdrawn.has(`${owner} ${key}`)) return Promise.resolve({ waitMs: 1, value });
-    const left = holder === undefined ? 0 : holder.until - this.#now();
+    const left = holder === undefined ? 0 : holder.until - this.#leaseNow();
     if (holder !== undefined && left > 0 && !force) {
       holder.awaited = true;
       return Promise.resolve({ waitMs: left, value });
     }
-    this.#leases.set(key, { owner, until: this.#now() + ms, awaited: holder?.awaited === true });
+    this.#leases.set(key, { owner, until: this.#leaseNow() + ms, awaited: holder?.awaited === true });
     return Promise.resolve({ waitMs: 0, value });
   }
 
   extend(key: string, owner: string, ms: number): Promise<boolean> {
     const holder = this.#leaseOf(key, owner);
-    if (holder !== undefined) holder.until = this.#now() + ms;
+    if (holder !== undefined) holder.until = this.#leaseNow() + ms;
     return Promise.resolve(holder !== undefined);
   }
 
@@ -160,7 +162,7 @@ export class MemoryCacheStore implements CacheStore {
 
   #leaseOf(key: string, owner: string): Holder | undefined {
     const holder = this.#leases.get(key);
-    return holder?.owner === owner && holder.until > this.#now() ? holder : undefined;
+    return holder?.owner === owner && holder.until > this.#leaseNow() ? holder : undefined;
   }
 
   #endLease(key: string): Holder | undefined {

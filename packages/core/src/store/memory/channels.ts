@@ -1,5 +1,6 @@
 import type { ChannelListener, Channels, MessageOutcome } from "../ports/channels.js";
 import { Listeners, checkChannel, checkMessage } from "../ports/channels.js";
+import { queueMicrotask } from "../../lib/real-timers.js";
 
 export interface MemoryChannelsOptions {
   readonly observe?: ((outcome: MessageOutcome) => void) | undefined;

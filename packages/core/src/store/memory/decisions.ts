@@ -14,7 +14,7 @@ import { StoreFault } from "../ports/fault.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
 import type { FoundRecords, RecordListener, RevocationRecords, RevocationStore } from "../ports/revocation.js";
 import { checkCutOff } from "../ports/revocation.js";
-import { steadyNow } from "../../lib/steady-clock.js";
+import { steadyNow, wallNow } from "../../lib/steady-clock.js";
 import { MemoryCorrections } from "./usage-corrections.js";
 
 export interface MemoryDecisionStoreOptions {
@@ -55,7 +55,7 @@ export class MemoryDecisionStore implements DecisionStore, RevocationStore, Revo
 
   constructor({ now, counters = 12_000, records = 50_000 }: MemoryDecisionStoreOptions = {}) {
     const steady = now ?? steadyNow;
-    this.#now = now ?? Date.now;
+    this.#now = now ?? wallNow;
     this.#steady = steady;
     this.#quotas = new MemoryCorrections({ now: steady, capacity: counters });
     const replays = new ReplayTable(steady);

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
-import { steadyNow } from "../../lib/steady-clock.js";
+import { monotonicNow } from "../../lib/real-timers.js";
+import { lruClock, steadyNow } from "../../lib/steady-clock.js";
 import { StoreFault } from "../ports/fault.js";
 import type { ClaimAnswer, IdempotencyClaim, IdempotencyCompletion, IdempotencyStore } from "../ports/idempotency.js";
 import { RecordWatchers } from "../ports/idempotency.js";
@@ -29,21 +30,23 @@ const maxBytes = 64 * 2 ** 20;
  * dropped, and a claim that finds no room is a fault.
  */
 export class MemoryIdempotencyStore implements IdempotencyStore {
-  readonly #now: () => number;
+  /** Fake timers do not end the lease of a handler that runs. */
+  readonly #leaseNow: () => number;
   readonly #capacity: number;
   readonly #leases = new Map<string, Lease>();
   readonly #completed: LRUCache<string, StoredCompletion>;
   readonly #watchers = new RecordWatchers();
 
-  constructor({ now = steadyNow, capacity = 10_000 }: MemoryIdempotencyOptions = {}) {
-    this.#now = now;
+  constructor({ now: givenNow, capacity = 10_000 }: MemoryIdempotencyOptions = {}) {
+    const now = givenNow ?? steadyNow;
+    this.#leaseNow = givenNow ?? monotonicNow;
     this.#capacity = capacity;
     this.#completed = new LRUCache({
       max: capacity,
       maxSize: maxBytes,
       sizeCalculation: ({ response }) => response.length + 200,
       ttlResolution: 0,
-      perf: { now },
+      perf: lruClock(now),
     });
   }
 
@@ -57,7 +60,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
       return completed.fingerprint === fingerprint
         ? { state: "completed", response: completed.response }
         : { state: "mismatch" };
-    const now = this.#now();
+    const now = this.#leaseNow();
     const lease = this.#leaseOn(key, now);
     if (lease !== undefined && lease.fingerprint !== fingerprint) return { state: "mismatch" };
     if (lease !== undefined && lease.owner !== owner) return { state: "running", leftMs: lease.endsAt - now };
@@ -68,7 +71,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
   }
 
   complete({ key, fingerprint, response, ttlMs }: IdempotencyCompletion): Promise<undefined> {
-    const lease = this.#leaseOn(key, this.#now());
+    const lease = this.#leaseOn(key, this.#leaseNow());
     const isTaken = lease !== undefined && lease.fingerprint !== fingerprint;
     if (!isTaken && !this.#completed.has(key)) {
       this.#leases.delete(key);

@@ -2,6 +2,7 @@ import type { BreakerControl } from "../../lib/breaker.js";
 import type { Channels } from "../ports/channels.js";
 import type { LockAnswer, LockClaim, LockRequest, LockStore } from "../ports/locks.js";
 import { lockChannel } from "../ports/locks.js";
+import { monotonicNow } from "../../lib/real-timers.js";
 
 interface Holder {
   readonly owner: string;
@@ -20,8 +21,6 @@ export interface MemoryLockStoreOptions {
 /** Expired locks are searched for when there are so many locks. */
 const minSweepSize = 1024;
 
-const monotonic = performance.now.bind(performance);
-
 /** Locks within one process. One fence for all names grows with each lock, so that no fence has to be kept. */
 export class MemoryLockStore implements LockStore {
   readonly breakers: readonly BreakerControl[] = [];
@@ -31,7 +30,7 @@ export class MemoryLockStore implements LockStore {
   #sweepSize = minSweepSize;
   #fence = 0;
 
-  constructor({ channels, now = monotonic }: MemoryLockStoreOptions) {
+  constructor({ channels, now = monotonicNow }: MemoryLockStoreOptions) {
     this.#channels = channels;
     this.#now = now;
   }

@@ -1,15 +1,18 @@
 import { LRUCache } from "lru-cache";
 import type {
   AccountLimit,
+  AttemptCount,
   AttemptAnswer,
   AttemptLimit,
   AttemptOutcome,
   AttemptQuestion,
   LoginStore,
   AccountAndIpLimit,
+  LoginCounts,
+  LoginReading,
   LoginReset,
 } from "../ports/logins.js";
-import { steadyNow } from "../../lib/steady-clock.js";
+import { lruClock, steadyNow } from "../../lib/steady-clock.js";
 import type { Entry } from "./bounded.js";
 import { BoundedTable } from "./bounded.js";
 
@@ -30,6 +33,8 @@ interface Attempts extends Entry {
   spellings: Map<string, number> | undefined;
 }
 
+const noAttempts: AttemptCount = { attempts: 0, leftMs: 0 };
+
 /** Maximum number of known addresses, of resets, and of block levels. The loss of one does little harm. */
 const maxNotes = 10_000;
 
@@ -43,7 +48,7 @@ export class MemoryLoginStore implements LoginStore {
   readonly #levels: LRUCache<string, number>;
 
   constructor({ now = steadyNow, counters = 10_000 }: MemoryLoginStoreOptions = {}) {
-    const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: { now } };
+    const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: lruClock(now) };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });
     this.#notes = new LRUCache(notes);
@@ -91,6 +96,30 @@ export class MemoryLoginStore implements LoginStore {
       this.#notes.set(account.resetKey, this.#now(), { ttl: account.memoryMs });
     }
     return Promise.resolve();
+  }
+
+  read({ addressKey, account }: LoginReading): Promise<LoginCounts> {
+    const resetAt = account === undefined ? undefined : this.#notes.get(account.resetKey);
+    const all = (account?.counters ?? []).map((key) => this.#countOf(key, resetAt));
+    const [fullest = noAttempts] = all.sort((one, other) => other.attempts - one.attempts);
+    const [allKey = ""] = account?.counters ?? [];
+    const pacedMs = Math.max(0, (this.#live(allKey)?.pacedUntil ?? 0) - this.#now());
+    const pair = account?.pair;
+    return Promise.resolve({
+      address: addressKey === undefined ? undefined : this.#countOf(addressKey),
+      account: account === undefined ? undefined : { ...fullest, pacedMs },
+      pair:
+        pair === undefined
+          ? undefined
+          : { ...this.#countOf(pair.pairKey, resetAt), known: this.#notes.has(pair.knownKey) },
+    });
+  }
+
+  /** The attempts in a counter, unless the account was reset since. */
+  #countOf(key: string, resetAt?: number): AttemptCount {
+    const counter = this.#live(key);
+    if (counter === undefined || (resetAt !== undefined && counter.startedAt <= resetAt)) return noAttempts;
+    return { attempts: counter.weight, leftMs: counter.endsAt - this.#now() };
   }
 
   #countAttempt({ address, accountAndIp, resetKey, account }: AttemptQuestion): AttemptAnswer {

@@ -1,7 +1,7 @@
 import type { RevocationStore } from "../ports/revocation.js";
 import { recordEnd } from "../ports/revocation.js";
 import { StoreFault } from "../ports/fault.js";
-import { steadyNow } from "../../lib/steady-clock.js";
+import { steadyNow, wallNow } from "../../lib/steady-clock.js";
 import type {
   Created,
   Creation,
@@ -9,6 +9,8 @@ import type {
   LiveToken,
   Membership,
   ClockReading,
+  LivePosition,
+  LiveSubjects,
   Rotated,
   Rotation,
   Selection,
@@ -28,10 +30,18 @@ export interface MemorySessionStoreOptions {
   readonly now?: () => number;
 }
 
+/** As Redis orders live sessions. */
+function comparePositions(one: LivePosition, other: LivePosition): number {
+  return one.key - other.key || one.endsAt - other.endsAt || (one.id === other.id ? 0 : one.id < other.id ? -1 : 1);
+}
+
 /** Maximum number of sessions. Beyond it a sign-in is rejected. */
 const maxSessionsKept = 100_000;
 
 interface Subject {
+  readonly name: string;
+  /** {@link SubjectKeys.live} */
+  readonly live: string;
   readonly sessions: Map<string, SessionRecord>;
   /** The last time when all sessions were ended, in unix seconds. */
   ended: number;
@@ -50,7 +60,7 @@ export class MemorySessionStore implements SessionStore {
 
   constructor(options: MemorySessionStoreOptions) {
     this.#options = options;
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? wallNow;
     this.#steady = options.now ?? steadyNow;
   }
 
@@ -141,6 +151,39 @@ export class MemorySessionStore implements SessionStore {
     return Promise.resolve(this.#live(keys).slice(offset, offset + count));
   }
 
+  find(keys: SubjectKeys, id: string): Promise<SessionRecord | undefined> {
+    return Promise.resolve(this.#live(keys).find((one) => one.id === id)?.record);
+  }
+
+  count(live: readonly string[]): Promise<number> {
+    return Promise.resolve(this.#liveSubjects(live).reduce((sum, { ends }) => sum + ends.length, 0));
+  }
+
+  /** In the order of the keys, and then of the ends of the sessions, as in Redis. */
+  subjects(live: readonly string[], position: LivePosition | undefined, count: number): Promise<LiveSubjects> {
+    const all = this.#liveSubjects(live).flatMap(({ name, key, ends }) =>
+      ends.map((end, index) => ({ name, key, ...end, sessions: index === ends.length - 1 ? ends.length : 0 })),
+    );
+    const rest = position === undefined ? all : all.filter((one) => comparePositions(one, position) > 0);
+    const page = rest.sort(comparePositions).slice(0, count);
+    const last = page.at(-1);
+    const subjects = page.flatMap(({ name, sessions }) => (sessions === 0 ? [] : [{ name, sessions }]));
+    if (last === undefined || page.length === rest.length) return Promise.resolve({ subjects, next: undefined });
+    const { key, endsAt, id } = last;
+    return Promise.resolve({ subjects, next: { key, endsAt, id } });
+  }
+
+  /** The subjects with live sessions under these keys, with the ends of these sessions in ascending order. */
+  #liveSubjects(live: readonly string[]): { name: string; key: number; ends: { endsAt: number; id: string }[] }[] {
+    const now = this.#now();
+    return [...this.#subjects.values()].flatMap((subject) => {
+      const key = live.indexOf(subject.live);
+      const ends = [...subject.sessions].map(([id, { idleEndsAt }]) => ({ key, id, endsAt: idleEndsAt }));
+      const open = ends.filter(({ endsAt }) => endsAt > now).sort(comparePositions);
+      return key === -1 || open.length === 0 ? [] : [{ name: subject.name, key, ends: open }];
+    });
+  }
+
   ids(keys: SubjectKeys): Promise<string[]> {
     return Promise.resolve(this.#live(keys).map(({ id }) => id));
   }
@@ -179,10 +222,10 @@ export class MemorySessionStore implements SessionStore {
     return Promise.resolve(members.map(({ id, principal }) => ({ id, principal })));
   }
 
-  #subject({ index }: SubjectKeys): Subject {
+  #subject({ index, name, live }: SubjectKeys): Subject {
     const known = this.#subjects.get(index);
     if (known !== undefined) return known;
-    const subject: Subject = { sessions: new Map(), ended: Number.NEGATIVE_INFINITY };
+    const subject: Subject = { name, live, sessions: new Map(), ended: Number.NEGATIVE_INFINITY };
     this.#subjects.set(index, subject);
     return subject;
   }

@@ -24,6 +24,16 @@ export class MemoryCorrections implements UsageCorrections {
     return states;
   }
 
+  /** The counter states that a request would get, with the block that its refusal would begin. Changes nothing. */
+  preview(consumptions: readonly Consumption[]): CounterState[] {
+    return this.peek(consumptions).map((state, index) => {
+      const consumption = consumptions[index];
+      if (consumption === undefined || !exceeds(consumption, state)) return state;
+      const blockedMs = this.#blocks.preview(consumption);
+      return blockedMs > 0 ? blockedState(consumption, blockedMs) : state;
+    });
+  }
+
   /**
    * Do these consumptions refuse their request? Notes refusals. If that blocks the client, the block is in the states.
    */

@@ -15,7 +15,9 @@ export type FaultKind =
  */
 export class StoreFault extends OutageError {
   override readonly name = "StoreFault";
+  /** The stable name of the error. */
   readonly code = "store_unavailable";
+  /** The kind of the fault. */
   readonly kind: FaultKind;
   /** The error word of the server, such as `OOM`, or `ERR` with a fixed phrase, such as `ERR unknown command`. */
   readonly reply: string | undefined;

@@ -1,6 +1,8 @@
 /** `up`: answers; `degraded`: answers in part; `down`: does not answer. */
 export interface StoreState {
+  /** In this process, or in Redis. */
   readonly kind: "memory" | "redis";
+  /** State of the connection. */
   readonly status: "up" | "degraded" | "down";
   /** The problems, in short fixed phrases. */
   readonly findings: readonly string[];
@@ -30,6 +32,7 @@ export interface Finding {
   readonly message: string;
 }
 
+/** The stable names of findings; each has a heading in docs/operations.md. */
 export type FindingCode =
   | "store_in_process"
   | "store_unreachable"

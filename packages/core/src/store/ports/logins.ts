@@ -108,6 +108,36 @@ export interface LoginReset {
     | undefined;
 }
 
+/** The counters to read: of an address, of an account, and of both together. */
+export interface LoginReading {
+  readonly addressKey?: string | undefined;
+  readonly account?:
+    | {
+        readonly counters: readonly string[];
+        readonly windowMs: number;
+        readonly intervalKey: string;
+        readonly resetKey: string;
+        /** Undefined without an address. */
+        readonly pair: { readonly pairKey: string; readonly knownKey: string } | undefined;
+      }
+    | undefined;
+}
+
+/** Attempts of a window that has not ended. */
+export interface AttemptCount {
+  readonly attempts: number;
+  /** Milliseconds until the window or the block ends; 0 without attempts. */
+  readonly leftMs: number;
+}
+
+export interface LoginCounts {
+  readonly address: AttemptCount | undefined;
+  /** The fullest counter, with the milliseconds until an exhausted account may be tried again. */
+  readonly account: (AttemptCount & { readonly pacedMs: number }) | undefined;
+  /** `known`: the account has signed in from the address before, so that the counters of the account do not apply. */
+  readonly pair: (AttemptCount & { readonly known: boolean }) | undefined;
+}
+
 export interface LoginStore {
   /**
    * Allows and counts an attempt, or refuses it, in one round trip. After a fault, the store undoes its counts if the
@@ -118,4 +148,6 @@ export interface LoginStore {
   record(outcome: AttemptOutcome): Promise<StoreFault | undefined>;
   /** Deletes counters. Rejects with a StoreFault. */
   reset(pardon: LoginReset): Promise<void>;
+  /** Reads counters, and changes nothing. Rejects with a StoreFault. */
+  read(reading: LoginReading): Promise<LoginCounts>;
 }

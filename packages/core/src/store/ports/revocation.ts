@@ -1,5 +1,8 @@
+import type { TokenQuestion } from "./decisions.js";
+import { isCutOff } from "./decisions.js";
 import type { StoreFault } from "./fault.js";
 
+/** Options of `revoke()`. */
 export interface RevokeOptions {
   /**
    * How many replicas must have the record too, within a second. Otherwise the call rejects, although the master has
@@ -33,6 +36,25 @@ export interface FoundRecords {
   readonly found: ReadonlyMap<string, number | undefined>;
   /** Why the store could not say it of all keys. */
   readonly fault: StoreFault | undefined;
+}
+
+/** The values under the keys that exist: what {@link RevocationRecords.find} returns. */
+export type Found = FoundRecords["found"];
+
+/** The state of a token by its records. */
+export type TokenState = "good" | "revoked" | "session_ended" | "unreadable";
+
+/** A cut-off is told from a revocation, since the end of a session also revokes its tokens. */
+export function stateOf(question: TokenQuestion, found: Found): TokenState {
+  let isUnreadable = false;
+  for (const key of question.cutoffKeys) {
+    if (!found.has(key)) continue;
+    const cutoff = found.get(key);
+    if (cutoff === undefined) isUnreadable = true;
+    else if (isCutOff(question, cutoff)) return "session_ended";
+  }
+  if (found.has(question.revokedKey)) return "revoked";
+  return isUnreadable ? "unreadable" : "good";
 }
 
 /** Reads records of revocation and cut-offs of many tokens at once, outside requests. */

@@ -3,8 +3,15 @@
  * services share. Every method rejects with a StoreFault if the store cannot answer.
  */
 
-/** The keys of one subject: `index`, `records`, `ended` and `tokens` share a hash slot; `shared` is in another. */
+/**
+ * The keys of one subject: `index`, `records`, `live`, `ended` and `tokens` share a hash slot; `shared` is in another. `live`
+ * is shared by many subjects of one issuer.
+ */
 export interface SubjectKeys {
+  /** The name of the subject, without its issuer. */
+  readonly name: string;
+  /** The sessions of many subjects and the names of these, by the time they end: to count and to list them. */
+  readonly live: string;
   /** The sessions by the time they end. */
   readonly index: string;
   /** One record for each session. */
@@ -160,6 +167,27 @@ export interface Membership {
   readonly principal: string;
 }
 
+/** A subject that has live sessions. */
+export interface LiveSubject {
+  readonly name: string;
+  readonly sessions: number;
+}
+
+/** A position in the list of live subjects: the number of the key, and the session that was read last there. */
+export interface LivePosition {
+  readonly key: number;
+  /** The end of this session, in unix milliseconds. */
+  readonly endsAt: number;
+  /** Its id. Sessions that end at once are in the order of their ids. */
+  readonly id: string;
+}
+
+export interface LiveSubjects {
+  readonly subjects: readonly LiveSubject[];
+  /** Undefined at the end of the list. */
+  readonly next: LivePosition | undefined;
+}
+
 export interface SessionStore {
   /** Reads the time and the cut-offs under these keys; at least one key is required. */
   readClock(cutoffKeys: readonly string[]): Promise<ClockReading>;
@@ -169,6 +197,20 @@ export interface SessionStore {
   rotate(keys: SubjectKeys, rotation: Rotation): Promise<Rotated>;
   /** Resolves to live sessions, in descending order of their last refresh. */
   list(keys: SubjectKeys, offset: number, count: number): Promise<readonly StoredSession[]>;
+  /** Resolves to the record of a session; undefined for one that has ended. */
+  find(keys: SubjectKeys, id: string): Promise<SessionRecord | undefined>;
+  /** Resolves to the number of live sessions under these keys ({@link SubjectKeys.live}). */
+  count(live: readonly string[]): Promise<number>;
+  /**
+   * Lists subjects with live sessions, in the order in which their last sessions end, key by key. It reads at most `count`
+   * sessions, so that it may find fewer subjects. `keysOf` makes the keys of a subject from its name.
+   */
+  subjects(
+    live: readonly string[],
+    position: LivePosition | undefined,
+    count: number,
+    keysOf: (name: string) => SubjectKeys,
+  ): Promise<LiveSubjects>;
   /** Resolves to the ids of all records: live sessions, and perhaps some that have ended. */
   ids(keys: SubjectKeys): Promise<readonly string[]>;
   /** Ends sessions with their tokens. With `all` and `except`, also revokes every other token in the shared set. */

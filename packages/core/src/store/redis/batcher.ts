@@ -1,7 +1,9 @@
 import type { Breaker } from "../../lib/breaker.js";
 import type { FaultKind } from "../ports/fault.js";
 import { StoreFault } from "../ports/fault.js";
+import type { ConnectionWait } from "./connection-wait.js";
 import { faultOfError } from "./replies.js";
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface BatcherOptions<Item, Answer> {
   /** Sends a batch in one round trip. Resolves to the answers in order; a rejection is a fault of the whole batch. */
@@ -13,8 +15,8 @@ export interface BatcherOptions<Item, Answer> {
   readonly giveUp?: (items: readonly Item[], fault: StoreFault) => void;
   /** Called after every batch, answered or not. */
   readonly observe?: (call: BatchCall) => void;
-  /** False until the first connection is made: batches then wait, up to the deadline. */
-  readonly ready: () => boolean;
+  /** How long batches wait for the connection; undefined if they never do. */
+  readonly wait?: Pick<ConnectionWait, "ms" | "isOver"> | undefined;
   readonly deadlineMs: number;
   readonly maxBatch: number;
   /**
@@ -112,10 +114,12 @@ export class Batcher<Item, Answer> {
   }
 
   /**
-   * Sends waiting batches, as far as the connection and the limit of batches allow. Called again at each connection.
+   * Sends waiting batches, as far as the connection and the limit of batches allow. Called again when a wait for the
+   * connection ends.
    */
   readonly wake = (): void => {
-    while (this.#inFlight < this.#options.maxInFlight && this.#options.ready()) {
+    const { wait, maxInFlight } = this.#options;
+    while (this.#inFlight < maxInFlight && (wait === undefined || wait.isOver)) {
       const batch = this.#waiting[0];
       // An expired batch is resolved soon, which calls this function again.
       if (batch === undefined || batch.turn.expired) return;
@@ -136,9 +140,10 @@ export class Batcher<Item, Answer> {
     if (items.length === 0) return;
     this.#items = [];
     this.#resolvers = [];
-    const { maxBatch, deadlineMs } = this.#options;
+    const { maxBatch, wait } = this.#options;
+    const deadlineMs = Math.max(this.#options.deadlineMs, wait?.ms ?? 0);
     const batches: Batch<Item, Answer>[] = [];
-    const since = performance.now();
+    const since = monotonicNow();
     const due = since + deadlineMs;
     const turn: Turn = {
       open: Math.ceil(items.length / maxBatch),
@@ -165,7 +170,7 @@ export class Batcher<Item, Answer> {
    */
   #expire(turn: Turn, batches: readonly Batch<Item, Answer>[], due: number): void {
     turn.expired = true;
-    if (performance.now() - due > this.#options.deadlineMs + stallMs) turn.stalled = true;
+    if (monotonicNow() - due > this.#options.deadlineMs + stallMs) turn.stalled = true;
     setImmediate(() => {
       for (const batch of batches) this.#fail(batch, new StoreFault("timeout"));
     });
@@ -210,7 +215,7 @@ export class Batcher<Item, Answer> {
     if (batch.sent) this.#inFlight -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
     const { resolvers, since } = batch;
-    this.#options.observe?.({ questions: resolvers.length, durationMs: performance.now() - since, fault });
+    this.#options.observe?.({ questions: resolvers.length, durationMs: monotonicNow() - since, fault });
     this.#pending -= resolvers.length;
     for (const [index, resolve] of resolvers.entries()) resolve(answerAt(index));
     this.wake();

@@ -29,7 +29,7 @@ import {
   faultOfPart,
   throwFaultOfClientKeys,
 } from "./replies.js";
-import { ServerClock } from "./connect.js";
+import { ServerClock } from "./server-clock.js";
 import { runScript } from "./run-script.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
@@ -77,7 +77,8 @@ export class RedisCacheStore implements CacheStore {
       if (!isUsed) onFirstUse?.();
       isUsed = true;
     };
-    const common = { ready: connection.hasConnected, deadlineMs, observe };
+    const { wait } = connection;
+    const common = { wait, deadlineMs, observe };
     this.#reads = new Batcher({
       ...common,
       send: (reads) => this.#read(reads).catch(throwFaultOfClientKeys),
@@ -101,6 +102,8 @@ export class RedisCacheStore implements CacheStore {
       isFirst = false;
       this.#reading.allowProbe();
       this.#writing.allowProbe();
+    });
+    wait?.onEnd(() => {
       this.#reads.wake();
       this.#operations.wake();
     });

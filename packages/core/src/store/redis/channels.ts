@@ -6,6 +6,7 @@ import type { Keyspace } from "../keyspace.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./connect.js";
 import type { Tracking } from "./tracking.js";
+import { queueMicrotask } from "../../lib/real-timers.js";
 
 export interface RedisChannelsOptions {
   readonly connection: Connection;

@@ -1,13 +1,18 @@
 /** The part of a Redis client that Portcullis uses: `Redis` and `Cluster` of ioredis 5 and 6 have it. */
 export interface RedisLike {
+  /** State of the connection, as ioredis names it. */
   readonly status: string;
   /** Called if the client was created with `lazyConnect`. */
   connect?(): Promise<unknown>;
   /** Creates another client of the same server, for tracking. */
   duplicate?(options?: object): unknown;
+  /** Is it a Cluster client? */
   readonly isCluster?: boolean;
+  /** Sends a command. */
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
+  /** Adds a listener. */
   on(event: "ready" | "error", listener: (error: Error) => void): unknown;
+  /** Removes a listener. */
   off(event: "ready" | "error", listener: (error: Error) => void): unknown;
 }
 

@@ -1,5 +1,6 @@
 import type { RedisLike } from "./client.js";
 import { textIn } from "./replies.js";
+import { clearInterval, clearTimeout, monotonicNow, setInterval, setTimeout } from "../../lib/real-timers.js";
 
 /**
  * Is the server a node of a Cluster that tells where the slots are? False if it does not say, or names no host: a client
@@ -82,11 +83,11 @@ const tickMs = 125;
  * ioredis 5 and 6, an answer after `disconnect()` starts the next refresh.
  */
 export function refreshSlots(client: SlotsClient, onError: (error: Error) => void = () => undefined): () => void {
-  let askedAt = performance.now();
+  let askedAt = monotonicNow();
   let goneAt = Number.NEGATIVE_INFINITY;
-  const note = (): void => void (goneAt = performance.now());
+  const note = (): void => void (goneAt = monotonicNow());
   const timer = setInterval(() => {
-    const now = performance.now();
+    const now = monotonicNow();
     if (client.status !== "ready" || (now - goneAt > seekingMs && now - askedAt < slotsEveryMs - tickMs / 2)) return;
     askedAt = now;
     client.refreshSlotsCache((error) => {

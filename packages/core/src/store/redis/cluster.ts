@@ -19,6 +19,7 @@ import type { RedisLike } from "./client.js";
 import { cork } from "./client.js";
 import { faultOfError, integerIn, readFlag, readOptionalText, readWritten, unreadable } from "./replies.js";
 import { groupBySlot } from "./hash-slot.js";
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface AcrossSlotsOptions {
   /** Timeout of the answer of one hash slot. */
@@ -42,7 +43,7 @@ export async function decideAcrossSlots(
   questions: readonly Question[],
   { partMs, quotas, revokedKeys, refused }: AcrossSlotsOptions,
 ): Promise<BatchDecision> {
-  const startedAt = performance.now();
+  const startedAt = monotonicNow();
   // A count that is refunded at once still refuses the requests of the owner meanwhile.
   const isSuspect = questions.map(({ token }) => token !== undefined && revokedKeys.has(token.revokedKey));
   const groups = questions.map(({ beforeToken, afterToken }) => ({
@@ -84,7 +85,7 @@ export async function decideAcrossSlots(
     return isSuspect[index] === true && !isRefused ? after.parts : [];
   });
   if (late.length > 0)
-    failures.push(...(await settleWithin(Math.max(1, startedAt + partMs - performance.now()), askParts(late))));
+    failures.push(...(await settleWithin(Math.max(1, startedAt + partMs - monotonicNow()), askParts(late))));
   questions.forEach(({ token }, index) => {
     if (token === undefined) return;
     if (findings[index]?.revoked === true) revokedKeys.set(token.revokedKey, true);

@@ -6,16 +6,18 @@ import { Cluster } from "ioredis";
 import type { Redis } from "ioredis";
 import type { Logger } from "../../telemetry/logger.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
+import { ConnectionWait } from "./connection-wait.js";
 import type { Cause } from "./outages.js";
 import { Diagnosis } from "./diagnosis.js";
 import { addressIn, causeOf, isVague, OutageReport } from "./outages.js";
 import { followCredentials, PasswordSource } from "./password.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
-import { faultOfError, createUnreadableReport, readTime } from "./replies.js";
-import { closeSilent } from "./silent-connections.js";
+import { faultOfError, createUnreadableReport } from "./replies.js";
+import { closeSilent, stillAnswers } from "./silent-connections.js";
 import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
 import { adapts, copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
+import { clearTimeout, monotonicNow, queueMicrotask, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface Connection {
   /** Another client once the server has shown that it is a node of a Cluster: before the first connection is reported. */
@@ -23,8 +25,10 @@ export interface Connection {
   readonly isCluster: boolean;
   /** Options that the client of the user should have and does not have. */
   readonly unsafeOptions: readonly string[];
-  /** False until the first connection is made, and true afterwards: on a lost connection calls fail at once. */
+  /** False until the first connection is made, and true afterwards. */
   readonly hasConnected: () => boolean;
+  /** How long calls wait for the connection; undefined if they never do. */
+  readonly wait?: ConnectionWait | undefined;
   /** Can commands be sent now? */
   isUp(): boolean;
   /** The cause for which there is no connection; undefined while there is one, or while it is made. */
@@ -52,6 +56,8 @@ export interface Connection {
 export interface ConnectOptions {
   readonly redis: RedisPlace | RedisLike;
   readonly deadlineMs: number;
+  /** How long a call waits for the first connection, and once after the process stood still. @default 500 */
+  readonly connectDeadlineMs?: number | undefined;
   readonly logger: Logger;
   /** Scripts that are loaded at each connection, so that the first request need not send their text. */
   readonly scripts: readonly Script[];
@@ -66,11 +72,13 @@ const quitTimeoutMs = 300;
 /** A connection may be silent for at least so long: calls have passed their deadlines long before it is closed. */
 const minSilenceMs = 1000;
 const replicaRetryMs = 10_000;
+const recheckMs = 25;
 
 /** Connects at once, and retries without end. Errors go to the log and never end the process. */
 export function connect({
   redis,
   deadlineMs,
+  connectDeadlineMs = 500,
   logger,
   scripts,
   telemetry = new Telemetry(),
@@ -95,6 +103,12 @@ export function connect({
   const listeners = new Set<() => void>();
   const closeListeners = new Set<() => void>();
   let connected = client.status === "ready";
+  const wait = new ConnectionWait({
+    deadlineMs,
+    connectDeadlineMs: Math.max(deadlineMs, connectDeadlineMs),
+    isConnected: connected,
+    check: () => void checkConnection(),
+  });
   let closing = false;
   let hasErred = false;
   let leftReplicaAt = Number.NEGATIVE_INFINITY;
@@ -112,6 +126,11 @@ export function connect({
   }
 
   function greet(): void {
+    greetNode();
+    wait.connected();
+  }
+
+  function greetNode(): void {
     connected = true;
     report.connected();
     for (const { source } of scripts) loadScript(client, source);
@@ -120,10 +139,18 @@ export function connect({
 
   /** A node is gone. The promoted replica may not have the last writes and the scripts. */
   function greetSuccessor(): void {
-    if (connected && !closing) greet();
+    if (connected && !closing) greetNode();
   }
 
-  function fail(error: unknown, key?: unknown): void {
+  /** After a standstill. What has closed is made again at once; what is silent is closed. */
+  async function checkConnection(): Promise<void> {
+    while (!closing && wait.isPromising) {
+      if ((await stillAnswers(client, { own: own !== undefined, deadlineMs })) && isReady()) return wait.connected();
+      await pause(recheckMs);
+    }
+  }
+
+  function fail(error: unknown, key?: unknown, isOfLost = false): void {
     if (closing) return;
     hasErred = true;
     // ioredis asks for the slots on connections of their own.
@@ -131,8 +158,14 @@ export function connect({
     if (/^(?:WRONGPASS|NOAUTH)/.test(causeOf(error).reason)) password?.refused(client.isCluster);
     if (own !== undefined && adapts(own, error)) return;
     const cause = causeOf(error, addressIn(key) ?? place?.addresses[0]);
+    if (!isOfLost) wait.failed(cause);
     if (diagnosis !== undefined && isVague(cause)) diagnosis.start(cause, password?.current);
     else report.connectionFailed(cause);
+  }
+
+  /** A lost connection to a node was reset; a node that is gone refuses the next one. */
+  function failNode(error: unknown, key?: unknown): void {
+    fail(error, key, /^(?:ECONNRESET|EPIPE)$/.test(causeOf(error).reason));
   }
 
   /** Closed without an error, before the server could be used: a proxy, or a port of another protocol. */
@@ -180,11 +213,11 @@ export function connect({
       }),
       listenTo(client, "error", (error) => {
         muteSocket(client);
-        fail(error);
+        fail(error, undefined, wasReady);
       }),
     ];
     if (client.isCluster === true)
-      stops.push(listenTo(client, "-node", greetSuccessor), listenTo(client, "node error", fail));
+      stops.push(listenTo(client, "-node", greetSuccessor), listenTo(client, "node error", failNode));
     if (own !== undefined) {
       const current = own;
       password?.protect(current);
@@ -218,6 +251,7 @@ export function connect({
     },
     unsafeOptions,
     hasConnected: () => connected,
+    wait,
     isUp: () => connected && client.status === "ready",
     cause: () => (client.status === "ready" ? undefined : report.connection),
     onConnect(listener) {
@@ -236,8 +270,8 @@ export function connect({
       if (part !== "examination") tellUnreadable(part, error);
     },
     leaveReplica() {
-      if (own === undefined || performance.now() - leftReplicaAt < replicaRetryMs) return;
-      leftReplicaAt = performance.now();
+      if (own === undefined || monotonicNow() - leftReplicaAt < replicaRetryMs) return;
+      leftReplicaAt = monotonicNow();
       own.disconnect(true);
     },
     password,
@@ -245,6 +279,7 @@ export function connect({
       closing = true;
       for (const listener of closeListeners) listener();
       clearTimeout(revival);
+      wait.close();
       report.close();
       diagnosis?.close();
       password?.close();
@@ -291,8 +326,8 @@ async function pause(ms: number): Promise<void> {
 }
 
 /**
- * Makes a single call with a deadline. Rejects with a StoreFault; a later reply is dropped. Before the first connection
- * the call waits, up to the deadline or until the connection is closed.
+ * Makes a single call with a deadline. Rejects with a StoreFault; a later reply is dropped. A call that waits for the
+ * connection has more time, until the connection is closed.
  */
 export async function callWithin<T>(
   deadlineMs: number,
@@ -301,8 +336,10 @@ export async function callWithin<T>(
   part: UnreadablePart = "other",
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
+    const { wait } = connection;
+    const waitMs = wait?.ms ?? 0;
     const stops: (() => void)[] = [];
-    const timer = setTimeout(() => setImmediate(() => giveUp("timeout")), deadlineMs);
+    const timer = setTimeout(() => setImmediate(() => giveUp("timeout")), Math.max(deadlineMs, waitMs));
 
     function stopWaiting(): void {
       for (const stop of stops) stop();
@@ -324,53 +361,13 @@ export async function callWithin<T>(
         .finally(() => clearTimeout(timer));
     }
 
-    if (connection.hasConnected()) {
+    if (wait === undefined || wait.isOver) {
       start();
       return;
     }
-    stops.push(connection.onConnect(start));
+    stops.push(wait.onEnd(start));
     // Otherwise the timer would keep the process alive after the gate is closed.
     const stop = connection.onClose?.(() => giveUp("unreachable"));
     if (stop !== undefined) stops.push(stop);
   });
-}
-
-/** Interval of the questions for the time: clocks drift apart. */
-export const refreshMs = 60_000;
-
-/** Redis' time, computed by the monotonic clock: processes with wrong wall clocks agree on the age of a value. */
-export class ServerClock {
-  readonly #connection: Connection;
-  readonly #stop: () => void;
-  #offsetMs: number | undefined;
-  #askedAt = Number.NEGATIVE_INFINITY;
-
-  constructor(connection: Connection) {
-    this.#connection = connection;
-    this.#stop = connection.onConnect(() => void this.#ask());
-    if (connection.isUp()) void this.#ask();
-  }
-
-  /** Unix milliseconds; by the clock of this process before the first connection. */
-  now(): number {
-    const now = performance.now();
-    if (now - this.#askedAt > refreshMs && this.#connection.isUp()) void this.#ask();
-    return this.#offsetMs === undefined ? Date.now() : now + this.#offsetMs;
-  }
-
-  close(): void {
-    this.#stop();
-  }
-
-  async #ask(): Promise<void> {
-    const sentAt = performance.now();
-    this.#askedAt = sentAt;
-    try {
-      const theirs = readTime(await this.#connection.client.call("TIME"));
-      this.#offsetMs = theirs - (sentAt + performance.now()) / 2;
-    } catch (error) {
-      // An outage is reported elsewhere. The last offset stays in use.
-      this.#connection.unreadable?.("clock", error);
-    }
-  }
 }

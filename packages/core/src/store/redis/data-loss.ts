@@ -14,6 +14,7 @@ import { sharedKeyMs } from "../keyspace.js";
 import type { Tracking } from "./tracking.js";
 import type { Keyspace } from "../keyspace.js";
 import { TrackedAnswers } from "./tracked-answers.js";
+import { clearInterval, monotonicNow, setInterval } from "../../lib/real-timers.js";
 
 export interface LossDetectorOptions {
   readonly connection: Connection;
@@ -127,10 +128,10 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
   readonly #recent: LRUCache<string, Repeat>;
 
   constructor(options: LossAwareStoreOptions) {
-    const { store, now = () => performance.now() } = options;
+    const { store, now = monotonicNow } = options;
     this.#store = store;
     this.#options = options;
-    this.#recent = new LRUCache({ max: 10_000, ttl: recentMs, perf: { now } });
+    this.#recent = new LRUCache({ max: 10_000, ttl: recentMs, ttlResolution: 0, perf: { now } });
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {
@@ -199,6 +200,8 @@ export interface GuardedRevocations {
   readonly decisions: DecisionStore;
   readonly revocations: RevocationStore;
   readonly health: StoreHealth;
+  /** The reason for which "not revoked" is not believed; undefined for none. */
+  doubt(): StoreFault | undefined;
   /** The store itself stays open. */
   close(): void;
 }
@@ -231,11 +234,12 @@ export function guardRevocations(options: RevocationGuardOptions): GuardedRevoca
     detector.close();
     stopHealing();
   }
-  if (trackedMs === undefined) return { decisions: aware, revocations: aware, health: aware, close };
+  const doubt = (): StoreFault | undefined => (denies && detector.lost ? new StoreFault("lost") : undefined);
+  if (trackedMs === undefined) return { decisions: aware, revocations: aware, health: aware, doubt, close };
 
   const tracked = new TrackedAnswers({ store: aware, invalidations: tracking, maxAgeMs: trackedMs });
   for (const prefix of keys.revocationPrefixes()) {
     tracking.track({ prefix, invalidate: (key) => tracked.invalidate(key), flush: () => tracked.flush() });
   }
-  return { decisions: tracked, revocations: tracked, health: aware, close };
+  return { decisions: tracked, revocations: tracked, health: aware, doubt, close };
 }

@@ -22,6 +22,8 @@ import { readInteger, readTime } from "./replies.js";
 import { ReplicatedWriter } from "./replicated.js";
 import { cutOffScript, revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
+import { monotonicNow } from "../../lib/real-timers.js";
+import { isTimeFake } from "../../lib/steady-clock.js";
 
 export interface RedisDecisionStoreOptions {
   readonly connection: Connection;
@@ -84,7 +86,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
         connection.unreadable?.("batch", fault);
       },
       observe: (call) => telemetry.storeCalled({ store: "security", ...call }),
-      ready: connection.hasConnected,
+      wait: connection.wait,
       deadlineMs,
       maxBatch,
       maxInFlight,
@@ -99,10 +101,10 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     this.corrections = new AdjustmentQueue(this.giveBacks);
     connection.onConnect(() => {
       for (const breaker of [this.#reads, this.#writes]) breaker.allowProbe();
-      this.#batcher.wake();
       // A process with a wrong clock may refuse every token, and so ask no questions that show the time.
       this.#askTime();
     });
+    connection.wait?.onEnd(() => this.#batcher.wake());
     if (connection.isUp()) this.#askTime();
   }
 
@@ -164,7 +166,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   }
 
   async #send(items: readonly Item[]): Promise<Answer[]> {
-    const sentAt = performance.now();
+    const sentAt = monotonicNow();
     const { client, isCluster } = this.#connection;
     // Whom the clocks refuse, no limit may count.
     const isSkewed = this.#clocks.differs();
@@ -189,7 +191,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
 
   /** Asks for the time, at most once a second. In a Cluster, only answers with consumptions contain it. */
   #askTime(): void {
-    const sentAt = performance.now();
+    const sentAt = monotonicNow();
     if (sentAt - this.#clocks.comparedAt < compareMs) return;
     this.#clocks.begin();
     this.#connection.client
@@ -319,30 +321,30 @@ export class ClockComparison {
     this.#toleranceMs = toleranceMs;
   }
 
-  /** The time of the last comparison, finished or in progress, by {@link performance}. */
+  /** The time of the last comparison, finished or in progress, by the monotonic clock. */
   get comparedAt(): number {
     return this.#comparedAt;
   }
 
   /** Notes that a comparison is in progress. */
   begin(): void {
-    this.#comparedAt = performance.now();
+    this.#comparedAt = monotonicNow();
   }
 
-  /** Notes Redis' time in the reply to a request that was sent at `sentAt`, by {@link performance}. */
+  /** Notes Redis' time in the reply to a request that was sent at `sentAt`, by the monotonic clock. */
   compare(sentAt: number, serverTimeMs: number): void {
     // A reply without a time says nothing about the clocks.
     if (!(serverTimeMs > 0)) return;
-    const now = performance.now();
+    const now = monotonicNow();
     this.#comparedAt = now;
     this.#offsetMs = serverTimeMs - (sentAt + now) / 2;
     this.#uncertaintyMs = (now - sentAt) / 2;
   }
 
-  /** Do the clocks differ by more than the tolerance? False while that is unknown. */
+  /** Do the clocks differ by more than the tolerance? False while that is unknown, and while a test fakes the time. */
   differs(): boolean {
-    if (this.#offsetMs === undefined) return false;
-    const apartMs = Math.abs(Date.now() - performance.now() - this.#offsetMs);
+    if (this.#offsetMs === undefined || isTimeFake()) return false;
+    const apartMs = Math.abs(Date.now() - monotonicNow() - this.#offsetMs);
     return apartMs > this.#toleranceMs + this.#uncertaintyMs;
   }
 }

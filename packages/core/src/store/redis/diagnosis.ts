@@ -3,6 +3,7 @@ import type { Cause } from "./outages.js";
 import { causeOf } from "./outages.js";
 import type { RedisPlace } from "./topology.js";
 import { createProbe } from "./topology.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../../lib/real-timers.js";
 
 /** Minimum time between two probes. */
 const pauseMs = 2000;
@@ -23,8 +24,8 @@ export class Diagnosis {
 
   /** Tells the cause that a connection finds; the vague one if the connection works. */
   start(vague: Cause, password: string | undefined): void {
-    if (this.#stop !== undefined || performance.now() - this.#startedAt < pauseMs) return;
-    this.#startedAt = performance.now();
+    if (this.#stop !== undefined || monotonicNow() - this.#startedAt < pauseMs) return;
+    this.#startedAt = monotonicNow();
     const probe = createProbe(this.#place, password);
     const timer = setTimeout(() => end(vague), probeMs).unref();
     const end = (cause: Cause | undefined): void => {

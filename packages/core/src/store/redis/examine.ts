@@ -1,6 +1,7 @@
 import type { Finding } from "../ports/health.js";
 import type { Keyspace } from "../keyspace.js";
 import { StoreFault } from "../ports/fault.js";
+import { isTimeFake } from "../../lib/steady-clock.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./connect.js";
 import { readPairs, readTime, textIn } from "./replies.js";
@@ -159,7 +160,7 @@ async function examineClock(ask: Ask, toleranceMs: number): Promise<Finding[]> {
   const time = await ask("TIME").catch((error: unknown) => {
     if (!isForbidden(error)) throw error;
   });
-  if (time === undefined) return [];
+  if (time === undefined || isTimeFake()) return [];
   const theirs = readTime(time);
   const after = Date.now();
   const offMs = theirs < before ? before - theirs : Math.max(0, theirs - after);

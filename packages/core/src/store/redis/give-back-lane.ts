@@ -1,4 +1,5 @@
 import type { Script } from "./scripts/lua.js";
+import { monotonicNow } from "../../lib/real-timers.js";
 
 /** One correction: the key, the arguments of its script, and how long it is repeated. */
 export interface GiveBackLine {
@@ -44,7 +45,7 @@ export class Batch {
     lines: readonly GiveBackLine[],
     number: number,
     undoes: boolean,
-    since: number = performance.now(),
+    since: number = monotonicNow(),
   ) {
     this.#since = since;
     this.lane = lane;
@@ -67,7 +68,7 @@ export class Batch {
   }
 
   get hasEnded(): boolean {
-    return performance.now() - this.#since >= this.#lifeMs;
+    return monotonicNow() - this.#since >= this.#lifeMs;
   }
 
   /** Returns the same call, not sent yet: a late reply to an attempt of this batch does not finish it. */
@@ -102,7 +103,7 @@ export class Batch {
   }
 
   #age(): number {
-    return Math.floor(performance.now() - this.#since);
+    return Math.floor(monotonicNow() - this.#since);
   }
 }
 
@@ -112,7 +113,7 @@ export class AnsweredBatches {
   #lines = 0;
 
   add(batch: Batch): void {
-    const now = performance.now();
+    const now = monotonicNow();
     batch.answeredAt ??= now;
     this.#batches.push(batch);
     this.#lines += batch.lines.length;
@@ -126,7 +127,7 @@ export class AnsweredBatches {
 
   /** Removes all batches. Returns those that may be lost, by their lane. */
   take(): Map<GiveBackLane, Batch[]> {
-    const now = performance.now();
+    const now = monotonicNow();
     const lanes = new Map<GiveBackLane, Batch[]>();
     for (const batch of this.#batches) {
       if (!isRecent(batch, now) || batch.hasEnded) continue;
@@ -197,7 +198,7 @@ export class GiveBackLane {
   }
 
   add(script: Script, line: GiveBackLine, once: boolean): void {
-    this.#collected.push({ script, line, once, endsAt: performance.now() + line.lifeMs });
+    this.#collected.push({ script, line, once, endsAt: monotonicNow() + line.lifeMs });
   }
 
   open(script: Script, lines: readonly GiveBackLine[], once: boolean, undoes = false): Batch {
@@ -273,7 +274,7 @@ export class GiveBackLane {
 
   /** Drops lines whose window has ended. Returns their number. */
   dropEnded(): number {
-    const now = performance.now();
+    const now = monotonicNow();
     let dropped = 0;
     for (const batch of this.#waiting.filter(({ hasEnded }) => hasEnded)) {
       this.finish(batch);

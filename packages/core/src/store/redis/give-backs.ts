@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
 import { StoreFault } from "../ports/fault.js";
@@ -10,6 +9,7 @@ import { AnsweredBatches, GiveBackLane } from "./give-back-lane.js";
 import { hashTag } from "./hash-slot.js";
 import type { Script } from "./scripts/lua.js";
 import { runScript } from "./run-script.js";
+import { clearTimeout, monotonicNow, pause, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface GiveBacksOptions {
   readonly connection: Connection;
@@ -188,7 +188,7 @@ export class GiveBacks {
   async #sendLast(): Promise<void> {
     const { connection } = this.#options;
     const lanes = [...this.#lanes.values()];
-    const endsAt = performance.now() + quitTimeoutMs;
+    const endsAt = monotonicNow() + quitTimeoutMs;
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, quitTimeoutMs)));
     while (this.#underWay.size > 0 || lanes.some(({ hasWaiting }) => hasWaiting)) {
@@ -196,7 +196,7 @@ export class GiveBacks {
         for (const lane of lanes) this.#sendAll(lane);
         await Promise.race([Promise.all(this.#underWay), timeout]);
       } else await Promise.race([this.#connected(), timeout]);
-      if (performance.now() >= endsAt) break;
+      if (monotonicNow() >= endsAt) break;
       // A call that fails at once must not be repeated in a loop.
       if (lanes.some(({ hasWaiting }) => hasWaiting)) await pause(minPauseMs);
     }

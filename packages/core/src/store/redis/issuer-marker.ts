@@ -8,6 +8,8 @@ import { sharedIssuerScript } from "./scripts/markers.js";
 export interface RedisIssuerMarkerOptions {
   readonly connection: Connection;
   readonly key: string;
+  /** How long a call waits for a reply. */
+  readonly deadlineMs: number;
   /** Life of the marker: as long as a record under the shared keys, so that the owner does not change before. */
   readonly lifeMs: number;
 }
@@ -29,6 +31,15 @@ export class RedisIssuerMarker implements IssuerMarker {
       readText(await runScript(connection.client, sharedIssuerScript, [key], [issuer, lifeMs, how])),
     );
     return holder === "" ? undefined : holder;
+  }
+
+  get waitMs(): number {
+    const { connection, deadlineMs } = this.#options;
+    return Math.max(deadlineMs, connection.wait?.ms ?? 0);
+  }
+
+  get isPromising(): boolean {
+    return this.#options.connection.wait?.isPromising === true;
   }
 
   isUp(): boolean {

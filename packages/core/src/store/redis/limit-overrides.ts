@@ -124,7 +124,7 @@ export class RedisLimitOverrides implements LimitOverrides {
 
   async #within<T>(call: () => Promise<T>, deadlineMs: number): Promise<T> {
     const { connection } = this.#options;
-    if (connection.hasConnected() && !connection.isUp()) throw new StoreFault("unreachable");
+    if (connection.wait?.isOver === true && !connection.isUp()) throw new StoreFault("unreachable");
     return callWithin(deadlineMs, connection, call, "rules");
   }
 }

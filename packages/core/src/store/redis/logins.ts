@@ -9,6 +9,8 @@ import type {
   AttemptResult,
   LoginStore,
   AccountAndIpLimit,
+  LoginCounts,
+  LoginReading,
   LoginReset,
 } from "../ports/logins.js";
 import { StoreFault } from "../ports/fault.js";
@@ -29,7 +31,7 @@ import type { CallArguments, GiveBackLine } from "./give-back-lane.js";
 import type { GiveBacks, Tentative } from "./give-backs.js";
 import { withoutNumber, wordsOf } from "./give-backs.js";
 import { groupBySlot } from "./hash-slot.js";
-import { loginChargeScript, loginSettleScript } from "./scripts/logins.js";
+import { loginChargeScript, loginSettleScript, readAccountScript, readAddressScript } from "./scripts/logins.js";
 import type { Script } from "./scripts/lua.js";
 
 export interface RedisLoginStoreOptions {
@@ -130,6 +132,29 @@ export class RedisLoginStore implements LoginStore {
     if (fault !== undefined) throw fault;
   }
 
+  async read({ addressKey, account }: LoginReading): Promise<LoginCounts> {
+    const [ofAddress, ofAccount] = await Promise.all([
+      addressKey === undefined ? undefined : this.#call(readAddressScript, [addressKey], [], readAddress),
+      account === undefined ? undefined : this.#readAccount(account),
+    ]);
+    if (ofAddress instanceof StoreFault) throw ofAddress;
+    if (ofAccount instanceof StoreFault) throw ofAccount;
+    return { address: ofAddress, account: ofAccount?.account, pair: ofAccount?.pair };
+  }
+
+  async #readAccount({
+    counters,
+    windowMs,
+    intervalKey,
+    resetKey,
+    pair,
+  }: NonNullable<LoginReading["account"]>): Promise<Pick<LoginCounts, "account" | "pair"> | StoreFault> {
+    const keys = [resetKey, intervalKey, ...counters, ...(pair === undefined ? [] : [pair.pairKey, pair.knownKey])];
+    return this.#call(readAccountScript, keys, [counters.length, windowMs], (reply) =>
+      readAccount(reply, pair !== undefined),
+    );
+  }
+
   /** Counts an attempt. The lines undo the count. */
   async #count(words: CallArguments, undo: readonly GiveBackLine[]): Promise<Counted> {
     const call = async (keys: readonly string[], args: readonly (string | number)[]) =>
@@ -185,6 +210,21 @@ function readAttempt(reply: unknown): AttemptAnswer {
     retryMs: readInteger(retryMs),
     exhausted: readFlag(exhausted),
     counted: readFlag(counted),
+  };
+}
+
+function readAddress(reply: unknown): LoginCounts["address"] {
+  const [attempts, leftMs] = readListOf(reply, 2);
+  return { attempts: readInteger(attempts), leftMs: readInteger(leftMs) };
+}
+
+function readAccount(reply: unknown, hasPair: boolean): Pick<LoginCounts, "account" | "pair"> {
+  const [attempts, leftMs, pacedMs, ofPair, pairLeftMs, known] = readListOf(reply, hasPair ? 6 : 3);
+  return {
+    account: { attempts: readInteger(attempts), leftMs: readInteger(leftMs), pacedMs: readInteger(pacedMs) },
+    pair: hasPair
+      ? { attempts: readInteger(ofPair), leftMs: readInteger(pairLeftMs), known: readFlag(known) }
+      : undefined,
   };
 }
 

@@ -11,6 +11,7 @@ import { faultOfError, readInteger, readListOf, readOptionalText } from "./repli
 import type { Script } from "./scripts/lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./scripts/one-time.js";
 import { keyPrefixOf } from "./topology.js";
+import { monotonicNow, setTimeout } from "../../lib/real-timers.js";
 
 export interface RedisOneTimeStoreOptions {
   readonly connection: Connection;
@@ -55,20 +56,20 @@ export class RedisOneTimeStore implements OneTimeStore {
   async consume(key: string, consumption: string): Promise<string | undefined> {
     const args = [consumption, repeatableMs + 2 * this.#deadlineMs];
     const wasUp = this.#connection.isUp();
-    const endsAt = performance.now() + 2 * this.#deadlineMs;
+    const endsAt = monotonicNow() + 2 * this.#deadlineMs;
     return this.#guarded(async () => {
       for (;;) {
         try {
           return await this.#within(
             async () => readOptionalText(await this.#run(consumeOneTimeScript, [key], args)),
-            Math.min(endsAt - performance.now(), this.#deadlineMs),
+            Math.min(endsAt - monotonicNow(), this.#deadlineMs),
           );
         } catch (error) {
           // Without a connection nothing was sent.
           if (!wasUp || !isAmbiguous(error)) throw error;
           await pause();
           // Later Redis might have forgotten the consumption: its answer would be that there is no value.
-          if (performance.now() >= endsAt) throw error;
+          if (monotonicNow() >= endsAt) throw error;
         }
       }
     });
@@ -98,10 +99,10 @@ export class RedisOneTimeStore implements OneTimeStore {
     args: readonly (string | number)[],
     length: number,
   ): Promise<readonly unknown[]> {
-    const endsAt = performance.now() + this.#deadlineMs;
+    const endsAt = monotonicNow() + this.#deadlineMs;
     const reply = await runDeclared(
       (further) => this.#run(script, [...keys, ...further], args),
-      () => performance.now() < endsAt,
+      () => monotonicNow() < endsAt,
     );
     if (reply === undefined) throw new StoreFault("timeout");
     return readListOf(reply, length);

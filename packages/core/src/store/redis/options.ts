@@ -8,8 +8,9 @@ import { checkInteger, checkObject, checkString, kindOf, optionError } from "../
 export interface RedisServerOptions {
   /** A URL as for `redis` itself. The other members add to it. */
   readonly url?: string | undefined;
+  /** Name or address of the server. @default "localhost" */
   readonly host?: string | undefined;
-  /** @default 6379 */
+  /** Port of the server. @default 6379 */
   readonly port?: number | undefined;
   /** The path of a unix socket. */
   readonly path?: string | undefined;
@@ -27,7 +28,9 @@ export interface RedisServerOptions {
    * `expiresAt` (a Date or unix seconds). Without it the function is called before every connection.
    */
   readonly password?: string | PasswordFunction | undefined;
+  /** User of the Sentinels. @default none */
   readonly sentinelUsername?: string | undefined;
+  /** Password of the Sentinels. @default none */
   readonly sentinelPassword?: string | undefined;
   /** The number of the database; 0 in a Cluster. @default 0 */
   readonly db?: number | undefined;
@@ -44,8 +47,9 @@ export interface RedisServerOptions {
 
 /** The address of a sentinel or a node. */
 export interface RedisNode {
+  /** Name or address of the node. */
   readonly host: string;
-  /** @default 26379 for a sentinel, 6379 for a node */
+  /** Port of the node. @default 26379 for a sentinel, 6379 for a node */
   readonly port?: number | undefined;
 }
 
@@ -56,6 +60,7 @@ export type RedisTarget = string | RedisLike | RedisServerOptions;
 export interface RedisInstances {
   /** Revocation records and counters. */
   readonly security: RedisTarget;
+  /** The Redis of caches and stored responses. */
   readonly cache: RedisTarget;
 }
 

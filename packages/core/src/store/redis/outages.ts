@@ -1,6 +1,7 @@
 import type { Logger } from "../../telemetry/logger.js";
 import type { FaultKind } from "../ports/fault.js";
 import { faultOfError } from "./replies.js";
+import { clearInterval, monotonicNow, setInterval } from "../../lib/real-timers.js";
 
 /** Why a connection failed, or a call on it. It never contains a password, a key or an argument. */
 export interface Cause {
@@ -125,7 +126,7 @@ export class OutageReport {
   /** A call has failed on a connection that works, or without an answer. */
   callFailed(error: unknown): void {
     const { kind, reply } = faultOfError(error);
-    const now = performance.now();
+    const now = monotonicNow();
     if (kind === "refused") {
       const reason = reply ?? "ERR";
       this.#say({ fault: kind, reason }, `portcullis: Redis refuses calls: ${reason}`, quietCallsMs);
@@ -142,7 +143,7 @@ export class OutageReport {
   }
 
   #say(cause: Cause, message: string, quiet: number): void {
-    this.#failedAt = performance.now();
+    this.#failedAt = monotonicNow();
     this.#quietMs = quiet;
     // Addresses of a Cluster may change without end.
     if (this.#said.has(message) || this.#said.size >= maxCauses) return;
@@ -153,7 +154,7 @@ export class OutageReport {
 
   #check(): void {
     const { isUp, isBroken, logger } = this.#options;
-    if (!isUp() || isBroken() || performance.now() - this.#failedAt < this.#quietMs) return;
+    if (!isUp() || isBroken() || monotonicNow() - this.#failedAt < this.#quietMs) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#said.clear();

@@ -1,8 +1,10 @@
 import type { Cluster, Redis } from "ioredis";
 import { kindOf } from "../../lib/validate.js";
+import { clearTimeout, monotonicNow, setTimeout } from "../../lib/real-timers.js";
 
 /** A password, and when it expires. */
 export interface ExpiringPassword {
+  /** The password. */
   readonly password: string;
   /** When the password expires: a Date, or unix seconds. The gate renews it at 80 % of the time until then. */
   readonly expiresAt?: Date | number | undefined;
@@ -73,7 +75,7 @@ export class PasswordSource {
 
   /** Resolves to the present password. Calls that come together share one call of the function. */
   fresh(): Promise<string> {
-    if (this.#password !== undefined && performance.now() < this.#staleAt) return Promise.resolve(this.#password);
+    if (this.#password !== undefined && monotonicNow() < this.#staleAt) return Promise.resolve(this.#password);
     this.#fetching ??= this.#fetch().finally(() => (this.#fetching = undefined));
     return this.#fetching;
   }
@@ -139,7 +141,7 @@ export class PasswordSource {
 
   /** Asks for the password again, at most once a second: it may be the reason for which the nodes do not answer. */
   check(): void {
-    if (this.#closed || performance.now() - this.#askedAt < minCheckMs) return;
+    if (this.#closed || monotonicNow() - this.#askedAt < minCheckMs) return;
     this.refused();
     void this.fresh().catch((error: unknown) => this.#tell(error));
   }
@@ -156,12 +158,12 @@ export class PasswordSource {
   }
 
   async #fetch(): Promise<string> {
-    this.#askedAt = performance.now();
+    this.#askedAt = monotonicNow();
     const { password, expiresAt } = read(await within(answerMs, async () => this.#options.get()));
     this.#password = password;
     for (const client of this.#clients) client.options.password = password;
     const leftMs = expiresAt === undefined ? 0 : renewal * (millis(expiresAt) - Date.now());
-    this.#staleAt = performance.now() + Math.max(0, leftMs);
+    this.#staleAt = monotonicNow() + Math.max(0, leftMs);
     clearTimeout(this.#timer);
     if (expiresAt !== undefined && !this.#closed) {
       const waitMs = leftMs > 0 ? Math.min(maxTimerMs, Math.max(1000, leftMs)) : expiredRetryMs;

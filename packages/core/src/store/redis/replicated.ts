@@ -4,6 +4,7 @@ import type { RedisLike } from "./client.js";
 import { faultOfError, readInteger } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import { runScript } from "./run-script.js";
+import { monotonicNow } from "../../lib/real-timers.js";
 
 /** Timeout of the replicas. */
 const replicaTimeoutMs = 1000;
@@ -38,10 +39,10 @@ export class ReplicatedWriter {
     replicas: number,
   ): Promise<void> {
     if (this.#connection.isCluster) throw new TypeError("replicas cannot be waited for in a Cluster");
-    const dueAt = performance.now() + queueTimeoutMs;
+    const dueAt = monotonicNow() + queueTimeoutMs;
     const turn = this.#last.then(() => {
       // Earlier writes have timed out.
-      if (performance.now() > dueAt) throw new StoreFault("timeout");
+      if (monotonicNow() > dueAt) throw new StoreFault("timeout");
       return this.#write(script, keys, args, replicas);
     });
     this.#last = turn.catch(() => undefined);

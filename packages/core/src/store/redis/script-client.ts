@@ -9,6 +9,7 @@ import { isUnknown, runScript } from "./run-script.js";
 import type { UnreadablePart } from "./replies.js";
 import { faultOfError } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
+import { monotonicNow, nextTick, setImmediate } from "../../lib/real-timers.js";
 
 export interface ScriptClientOptions {
   readonly connection: Connection;
@@ -39,11 +40,11 @@ export class ScriptClient {
   run<T>(script: Script, args: ScriptArguments, read: (reply: unknown) => T): Promise<T> {
     const { breaker, connection, deadlineMs } = this.options;
     if (!breaker.enter()) return Promise.reject(new StoreFault("open"));
-    if (!connection.hasConnected()) return this.#runLater(script, args, read);
+    if (connection.wait !== undefined && connection.wait.ms > 0) return this.#runLater(script, args, read);
     this.#gather();
     return new Promise<T>((resolve, reject) => {
       const call = new Call(this, script, args, read, resolve, reject);
-      call.deadline = this.#deadlines.set(performance.now() + deadlineMs, call);
+      call.deadline = this.#deadlines.set(monotonicNow() + deadlineMs, call);
       call.send("EVALSHA", script.sha1);
     });
   }
@@ -62,7 +63,7 @@ export class ScriptClient {
     return fault;
   }
 
-  /** Before the first connection. */
+  /** When calls wait for the connection. */
   async #runLater<T>(script: Script, args: ScriptArguments, read: (reply: unknown) => T): Promise<T> {
     const { breaker, connection, deadlineMs, part } = this.options;
     const [count, ...rest] = args;
@@ -80,7 +81,7 @@ export class ScriptClient {
 
   /** Calls of one turn are sent in two writes: the first one, and all others. */
   #gather(): void {
-    if (this.#sentInTurn === 0) process.nextTick(this.#endTurn);
+    if (this.#sentInTurn === 0) nextTick(this.#endTurn);
     else if (this.#sentInTurn === 1) this.#corked = cork(this.options.connection.client);
     this.#sentInTurn += 1;
   }

@@ -5,6 +5,8 @@ import type {
   LiveToken,
   Membership,
   ClockReading,
+  LivePosition,
+  LiveSubjects,
   Rotated,
   Rotation,
   Selection,
@@ -33,6 +35,9 @@ import {
 } from "./replies.js";
 import type { Pair } from "./session-replies.js";
 import { readCreated, readEnded, readRotated, readSessions } from "./session-replies.js";
+import type { RunScript } from "./live-sessions.js";
+import { listLiveSubjects } from "./live-sessions.js";
+import { countLiveScript } from "./scripts/live-sessions.js";
 import { revokeScript } from "./scripts/revocation.js";
 import type { Script } from "./scripts/lua.js";
 import {
@@ -136,6 +141,39 @@ export class RedisSessionStore implements SessionStore {
     );
   }
 
+  async find({ records }: SubjectKeys, id: string): Promise<SessionRecord | undefined> {
+    const { client } = this.#options.connection;
+    return this.#within(async () => {
+      const [ms, text] = await Promise.all([
+        client.call("TIME").then(readTime),
+        client.call("HGET", records, id).then(readOptionalText),
+      ]);
+      const [found] = text === undefined ? [] : readSessions([[id, text]]);
+      return found !== undefined && found.record.idleEndsAt > ms ? found.record : undefined;
+    });
+  }
+
+  async count(live: readonly string[]): Promise<number> {
+    const groups = this.#isCluster ? live.map((key) => [key]) : [live];
+    return this.#within(async () => {
+      const counts = groups.map(async (keys) => readInteger(await this.#run(countLiveScript, keys, [])));
+      return (await Promise.all(counts)).reduce((sum, one) => sum + one, 0);
+    }, bulkMs);
+  }
+
+  async subjects(
+    live: readonly string[],
+    position: LivePosition | undefined,
+    count: number,
+    keysOf: (name: string) => SubjectKeys,
+  ): Promise<LiveSubjects> {
+    const run: RunScript = async (script, keys, args) => this.#run(script, keys, args);
+    return this.#within(
+      () => listLiveSubjects({ run, isCluster: this.#isCluster, live, keysOf }, position, count),
+      bulkMs,
+    );
+  }
+
   async ids({ records }: SubjectKeys): Promise<string[]> {
     const { client } = this.#options.connection;
     return this.#within(async () => readTexts(await client.call("HKEYS", records)));
@@ -201,7 +239,7 @@ export class RedisSessionStore implements SessionStore {
   async #subject<T>(
     script: Script,
     read: (reply: readonly unknown[]) => T,
-    { index, records, shared, revoked }: SubjectKeys,
+    { index, records, live, name, shared, revoked }: SubjectKeys,
     moreKeys: readonly string[],
     args: readonly (string | number)[],
     ms: number = this.#options.deadlineMs,
@@ -211,8 +249,8 @@ export class RedisSessionStore implements SessionStore {
     const call = async (mode: "0" | "1", further: readonly string[]): Promise<unknown> =>
       this.#run(
         script,
-        [index, records, ...moreKeys, ...further],
-        [mode + this.#keyPrefix, revoked, marginSeconds, longestSeconds, shared, ...args],
+        [index, records, live, ...moreKeys, ...further],
+        [mode + this.#keyPrefix, revoked, marginSeconds, longestSeconds, shared, ...args, name],
       );
 
     return this.#within(async () => {

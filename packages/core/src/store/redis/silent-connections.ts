@@ -1,3 +1,10 @@
+import { clearInterval, setInterval } from "../../lib/real-timers.js";
+
+import type { RedisLike } from "./client.js";
+import { connectMasters } from "./cluster-nodes.js";
+import { mastersOf } from "./listening-client.js";
+import { faultOfError } from "./replies.js";
+
 /** The part of an ioredis client of one server that tells of its connection. */
 interface ConnectedClient {
   readonly options: { socketTimeout?: number | undefined };
@@ -53,4 +60,35 @@ export function closeSilent(client: object, limitMs: number): () => void {
   }, limitMs / ticks);
   timer.unref();
   return () => clearInterval(timer);
+}
+
+export interface AnswerOptions {
+  /** Is the client our own? Then its silent connections are closed, and made again. */
+  readonly own: boolean;
+  readonly deadlineMs: number;
+}
+
+/** Do all connections of a client still answer? */
+export async function stillAnswers(client: RedisLike, options: AnswerOptions): Promise<boolean> {
+  if (client.isCluster === true) await connectMasters(client);
+  const nodes = client.isCluster === true ? mastersOf(client) : [client];
+  const answers = await Promise.all(nodes.map((node) => nodeAnswers(node, options)));
+  return answers.length > 0 && answers.every(Boolean);
+}
+
+async function nodeAnswers(node: RedisLike, { own, deadlineMs }: AnswerOptions): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => setImmediate(() => resolve(undefined)), deadlineMs);
+  });
+  // A refusal is an answer.
+  const answer = node.call("PING").then(
+    () => true,
+    (error: unknown) => faultOfError(error).reply !== undefined,
+  );
+  const answers = await Promise.race([answer, silence]);
+  clearTimeout(timer);
+  if (answers === undefined && own)
+    (node as Partial<ConnectedClient>).stream?.destroy(new Error("Redis has not answered"));
+  return answers === true;
 }

@@ -6,6 +6,7 @@ import type { ClusterOptions, RedisOptions } from "ioredis";
 import type { RedisLike } from "./client.js";
 import type { PasswordFunction } from "./password.js";
 import { faultOfError } from "./replies.js";
+import { monotonicNow } from "../../lib/real-timers.js";
 
 export interface RedisAddress {
   readonly host: string;
@@ -20,6 +21,7 @@ export interface RedisTls {
   readonly cert?: string | Buffer | undefined;
   /** The private key of the client certificate, in PEM. */
   readonly key?: string | Buffer | undefined;
+  /** Passphrase of the key. @default none */
   readonly passphrase?: string | undefined;
   /** The name in the certificate of the server. @default the host */
   readonly servername?: string | undefined;
@@ -46,6 +48,7 @@ export interface RedisPlace {
   readonly natMap: NatMap | undefined;
 }
 
+/** The version of IP that names are resolved to; 0 for either. */
 export type IpFamily = 0 | 4 | 6;
 
 /** Addresses by announced `host:port`. */
@@ -153,7 +156,7 @@ const departures = new WeakMap<object, number>();
 function leavesReplica(this: unknown, error: Error): false | 1 {
   if (!/^(READONLY|MASTERDOWN)/.test(error.message)) return false;
   if (typeof this !== "object" || this === null) return 1;
-  const now = performance.now();
+  const now = monotonicNow();
   const left = departures.get(this);
   if (left !== undefined && now - left < disconnectMs) return false;
   departures.set(this, now);

@@ -3,6 +3,7 @@ import type { Answer, Question, DecisionStore, TokenQuestion } from "../ports/de
 import { faultForAll } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
 import type { RevocationStore, RevokeOptions } from "../ports/revocation.js";
+import { monotonicNow } from "../../lib/real-timers.js";
 
 /** The proof that invalidation messages arrive. */
 export interface Invalidations {
@@ -50,7 +51,7 @@ export class TrackedAnswers implements DecisionStore, RevocationStore {
   #generation = 0;
   readonly #tickets = new Map<string, Set<ReadTicket>>();
 
-  constructor({ store, invalidations, maxAgeMs, now = () => performance.now() }: TrackedAnswersOptions) {
+  constructor({ store, invalidations, maxAgeMs, now = monotonicNow }: TrackedAnswersOptions) {
     this.#store = store;
     this.#invalidations = invalidations;
     this.#maxAgeMs = maxAgeMs;

@@ -11,6 +11,7 @@ import { addressOf, disarmed, listenerOptions, mastersOf, renew } from "./listen
 import { causeOf } from "./outages.js";
 import { followCredentials } from "./password.js";
 import { keyPrefixOf } from "./topology.js";
+import { clearInterval, clearTimeout, monotonicNow, setInterval, setTimeout } from "../../lib/real-timers.js";
 
 /** The subscriber of one channel. */
 export interface ChannelSubscriber {
@@ -116,7 +117,7 @@ export class Tracking {
 
   /** Has every message arrived that is older than `withinMs`? */
   isAlive(withinMs: number): boolean {
-    return performance.now() - this.#provenAt <= withinMs;
+    return monotonicNow() - this.#provenAt <= withinMs;
   }
 
   /** Has Redis refused to tell of changes, or to send messages, since it last did so? */
@@ -170,7 +171,7 @@ export class Tracking {
   #checkFailure(): void {
     const nodes = [...this.#nodes.values()];
     this.#observe?.(nodes.length > 0 && nodes.every(({ armed, isRefused }) => armed && !isRefused));
-    const now = performance.now();
+    const now = monotonicNow();
     const failed = nodes.find(({ armed, since }) => !armed && now - since > patienceMs);
     if (failed === undefined || !this.#connection.isUp()) {
       if (nodes.every(({ armed }) => armed)) this.#failure = undefined;
@@ -184,7 +185,7 @@ export class Tracking {
 
   /** Ends a connection that was made but never began to listen: with a silent peer it would not end by itself. */
   #endStalled(node: ListeningNode): void {
-    if (node.connectedAt === undefined || performance.now() - node.connectedAt <= this.#proofTimeoutMs) return;
+    if (node.connectedAt === undefined || monotonicNow() - node.connectedAt <= this.#proofTimeoutMs) return;
     this.#disarm(node);
     renew(node);
   }
@@ -215,7 +216,7 @@ export class Tracking {
       client,
       master,
       leaving: false,
-      since: performance.now(),
+      since: monotonicNow(),
       reason: undefined,
       ...disarmed,
     };
@@ -228,13 +229,13 @@ export class Tracking {
       if (/^(?:WRONGPASS|NOAUTH)/.test(node.reason)) this.#connection.password?.refused();
     });
     client.on("connect", () => {
-      node.connectedAt = performance.now();
+      node.connectedAt = monotonicNow();
       node.leaving = false;
     });
     client.on("ready", () => void this.#arm(node));
     client.on("close", () => {
       node.leaving = false;
-      if (node.armed) node.since = performance.now();
+      if (node.armed) node.since = monotonicNow();
       this.#disarm(node);
     });
     client.on("messageBuffer", (channel: Buffer, message: Buffer | Buffer[] | null) => {
@@ -310,7 +311,7 @@ export class Tracking {
 
   /** Sends a ping if none is pending. A ping that is pending for too long shows a connection that only looks alive. */
   #ping(node: ListeningNode): void {
-    const now = performance.now();
+    const now = monotonicNow();
     if (node.askedAt !== undefined) {
       if (now - node.askedAt <= this.#proofTimeoutMs) return;
       this.#disarm(node);

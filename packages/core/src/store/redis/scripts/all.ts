@@ -5,8 +5,10 @@ import { cutOffScript, readRecordsScript, revokeScript } from "./revocation.js";
 import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
-import { loginChargeScript, loginSettleScript } from "./logins.js";
+import { loginChargeScript, loginSettleScript, readAccountScript, readAddressScript } from "./logins.js";
+import { countLiveScript, lastSessionScript, readLiveScript } from "./live-sessions.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
+import { inspectCounterScript } from "./inspection.js";
 import { appendEventScript, beginLogScript, readEventsScript } from "./event-log.js";
 import type { Script } from "./lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./one-time.js";
@@ -23,10 +25,11 @@ import { endGroupScript, joinTokensScript, listMembersScript, noteTokensScript }
 /** All scripts. They are loaded at each connection. */
 export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
-  readRecordsScript,
+  ...[readRecordsScript, inspectCounterScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
+  ...[countLiveScript, readLiveScript, lastSessionScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
-  ...[loginChargeScript, loginSettleScript, sharedIssuerScript],
+  ...[loginChargeScript, loginSettleScript, readAccountScript, readAddressScript, sharedIssuerScript],
   ...[takeLocksScript, extendLocksScript, releaseLocksScript, noteWithdrawalScript],
   ...[consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript],
   ...[claimScript, completeScript, releaseScript],

@@ -133,6 +133,43 @@ return { '', 0, exhausted and 1 or 0, counted }
 `);
 
 /**
+ * Reads counters of attempts, and writes nothing. KEYS: the time of the last reset, the interval, the counters of an account,
+ * then those of the pair and of the known address if there is an address. ARGV: the number of counters, their window in ms.
+ * Returns the attempts in the fullest counter and the ms until its window ends, the ms until an exhausted account may be tried
+ * again; with an address also the attempts of the pair, the ms until its window or block ends, and 1 for a known address.
+ */
+export const readAccountScript: Script = defineScript(`${naturalLua}${clockLua}
+local function number(value)
+  if not value then return 0 end
+  return natural(value) or error({ err = 'WRONGTYPE not an attempt' })
+end
+
+local reset, count, window = redis.call('GET', KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2])
+reset = reset and number(reset)
+local fullest, left = 0, 0
+for i = 3, count + 2 do
+  local attempts, ends = number(redis.call('GET', KEYS[i])), redis.call('PTTL', KEYS[i])
+  local isVoid = reset and now - window + ends <= reset
+  if attempts > fullest and not isVoid then fullest, left = attempts, math.max(0, ends) end
+end
+local out = { fullest, left, math.max(0, redis.call('PTTL', KEYS[2])) }
+if #KEYS > count + 2 then
+  local state = redis.call('HMGET', KEYS[count + 3], 'n', 's', 'u')
+  local attempts, since, ends = number(state[1]), number(state[2]), number(state[3])
+  if ends <= now or (reset and since <= reset) then attempts, ends = 0, now end
+  out[4], out[5], out[6] = attempts, ends - now, redis.call('EXISTS', KEYS[count + 4])
+end
+return out
+`);
+
+/** Returns the attempts in a counter, and the ms until its window ends. KEYS[1]: the counter. It writes nothing. */
+export const readAddressScript: Script = defineScript(`${naturalLua}
+local value = redis.call('GET', KEYS[1])
+if value and not natural(value) then return redis.error_reply('WRONGTYPE not a counter') end
+return { value and natural(value) or 0, math.max(0, redis.call('PTTL', KEYS[1])) }
+`);
+
+/**
  * Records the results of attempts to sign in: one operation for each key. ARGV after those of `numberedCallLua`: for each
  * key the operation and four arguments. An operation that arrives late, after a failed attempt of the call, does not change
  * counts that began after the call. An operation that undoes an attempt whose reply was lost does not change counts that

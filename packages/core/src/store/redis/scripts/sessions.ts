@@ -3,8 +3,8 @@ import { revokeLua } from "./revocation.js";
 import type { Script } from "./lua.js";
 
 /**
- * The common part of the scripts about the sessions of one subject. KEYS begin with the index and the records, and end
- * with the keys outside of their hash slot that the script has asked for: records of revoked tokens, and shared sets. ARGV
+ * The common part of the scripts about the sessions of one subject. KEYS begin with the index, the records and the live
+ * sessions of many subjects, and end with the keys outside of their hash slot that the script has asked for: records of revoked tokens, and shared sets. ARGV
  * begin with:
  *
  * 1. "1" if the script writes to all keys; "0" if the caller writes to those outside of this hash slot, as in a Cluster;
@@ -14,16 +14,30 @@ import type { Script } from "./lua.js";
  * 4. the maximum life of a token in seconds
  * 5. the shared set of the subject
  *
+ * ARGV ends with the name of the subject. The live sessions have `id name` as members.
+ *
  * `decode` reads a record; an invalid time in it is an error, since such a session would never end. `finish` ends a
  * session: it revokes the access tokens; the refresh token ends with the record. `needFor` asks for the keys that this
  * takes. `sweep` removes the records of finished sessions, many at once. It comes last, so that a call that fails before it
  * can be repeated. With "0" `finish` only marks the record, and the caller removes the record when the tokens are revoked.
  */
 const prelude = `${naturalLua}${tryLua}${clockLua}
-local index, records = KEYS[1], KEYS[2]
+local index, records, live, name = KEYS[1], KEYS[2], KEYS[3], ARGV[#ARGV]
 local whole, client = string.sub(ARGV[1], 1, 1) == '1', string.sub(ARGV[1], 2)
 local revoked, margin, longest, shared = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 ${declaredLua}
+-- The list of live sessions decides nothing: a call must not fail for a value that is none.
+local function leaveLive(id)
+  redis.pcall('ZREM', live, id .. ' ' .. name)
+end
+
+-- Notes when a session ends, and drops some of those that have ended by themselves.
+local function noteEnd(id, ends)
+  local over = redis.pcall('ZRANGEBYSCORE', live, '-inf', now, 'LIMIT', 0, 20)
+  for _, ended in ipairs(over.err and {} or over) do redis.pcall('ZREM', live, ended) end
+  redis.pcall('ZADD', live, ends, id .. ' ' .. name)
+end
+
 local function keep(key, till)
   if try('PTTL', key) < till - now then try('PEXPIREAT', key, till) end
 end
@@ -47,6 +61,7 @@ end
 local function forget(id)
   try('HDEL', records, id)
   try('ZREM', index, id)
+  leaveLive(id)
 end
 
 local function unreadable(what)
@@ -98,6 +113,7 @@ local function finish(id, text, record, out)
     text = ''
   else
     try('ZREM', index, id)
+    leaveLive(id)
     if not record.over then
       record.over = true
       try('HSET', records, id, cjson.encode(record))
@@ -115,12 +131,13 @@ local function sweep()
     each(gone, function(...) redis.pcall('SREM', set, ...) end)
   end
   each(finished, function(...) try('ZREM', index, ...) end)
+  for _, id in ipairs(finished) do leaveLive(id) end
   each(finished, function(...) try('HDEL', records, ...) end)
 end
 `;
 
 /**
- * Adds a session. KEYS: the index, the records, the time of the last end of all sessions. ARGV from 6: id, record, its
+ * Adds a session. KEYS: the index, the records, the live sessions, the time of the last end of all sessions. ARGV from 6: id, record, its
  * `iat`, the end of the session, the time at which the caller stops waiting, the subject's cut-off or "", the maximum
  * number of sessions or 0, "1" to evict. Returns `created` with pairs of id and record of the evicted sessions, or
  * `late`, or `behind` with the time of the last end of all sessions, or `full`.
@@ -129,7 +146,7 @@ export const createSessionScript: Script = defineScript(`${prelude}
 local id, text, issued, ends = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 local cutoff, most, evicts = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
 if now > tonumber(ARGV[10]) then return { 'late' } end
-local ended = endedLast(KEYS[3])
+local ended = endedLast(KEYS[4])
 if ended >= issued then return { 'behind', ended } end
 
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now)) do forget(old) end
@@ -163,13 +180,15 @@ if most > 0 and count >= most then
 end
 try('HSET', records, id, text)
 try('ZADD', index, ends, id)
+noteEnd(id, ends)
 keep(records, ends)
 keep(index, ends)
+keep(live, ends)
 return out
 `);
 
 /**
- * Replaces a refresh token. KEYS: the index, the records. ARGV from 6: id, jti and generation of the token, jti of its
+ * Replaces a refresh token. KEYS: the index, the records, the live sessions. ARGV from 6: id, jti and generation of the token, jti of its
  * successor and of the access token, their `iat`, life of the access token in s, idle life in ms, the time in ms for which
  * a replaced token gets the same successor again, the maximum number of access tokens, the time at which the caller stops
  * waiting, changes of the record as JSON, jti of the access token for a repetition. Returns `rotated` with the record and
@@ -221,8 +240,10 @@ if isNext then
   redis.call('ZSCORE', index, id)
   try('HSET', records, id, text)
   try('ZADD', index, record.idleEndsAt, id)
+  noteEnd(id, record.idleEndsAt)
   keep(records, record.idleEndsAt)
   keep(index, record.idleEndsAt)
+  keep(live, record.idleEndsAt)
   if whole then
     for i = 1, #out, 2 do revoke(out[i], out[i + 1]) end
   end
@@ -248,7 +269,7 @@ return out
 `);
 
 /**
- * Ends sessions. KEYS: the index, the records, the time of the last end of all sessions, the tokens by their expiry. ARGV
+ * Ends sessions. KEYS: the index, the records, the live sessions, the time of the last end of all sessions, the tokens by their expiry. ARGV
  * from 6: `only`, `except`, `all` or `until`; then the id, or for `all` and `until` the time in unix seconds; then for
  * `except` the jti of a token that stays. `until` spares sessions that began after the time. Returns `ended` with pairs of
  * id and record of the ended sessions. On one server it also revokes every other token in the shared set, except those of
@@ -291,7 +312,7 @@ end
 if kind ~= 'only' and whole then
   for _, jti in ipairs(membersOf(client .. shared)) do
     if not known[jti] then
-      local expires = tonumber(try('ZSCORE', KEYS[4], jti) or nil) or now / 1000 + longest
+      local expires = tonumber(try('ZSCORE', KEYS[5], jti) or nil) or now / 1000 + longest
       others[#others + 1] = { jti, expires }
       needRecord(jti, expires)
     end
@@ -300,9 +321,9 @@ end
 if #missing > 0 then return { 'keys', missing } end
 
 if kind == 'all' or kind == 'until' then
-  local value = redis.pcall('GET', KEYS[3])
+  local value = redis.pcall('GET', KEYS[4])
   local ended = math.max(tonumber(which), type(value) == 'string' and natural(value) or 0)
-  try('SET', KEYS[3], string.format('%.0f', ended), 'EX', longest + margin)
+  try('SET', KEYS[4], string.format('%.0f', ended), 'EX', longest + margin)
 end
 for _, id in ipairs(passed) do forget(id) end
 for _, session in ipairs(doomed) do finish(session[1], session[2], session[3], out) end
@@ -311,7 +332,7 @@ for _, token in ipairs(others) do
   revoke(token[1], token[2])
   try('SREM', client .. shared, token[1])
 end
-if kind == 'all' and whole then try('DEL', KEYS[4]) end
+if kind == 'all' and whole then try('DEL', KEYS[5]) end
 return fault and redis.error_reply(fault) or out
 `);
 

@@ -1,0 +1,151 @@
+import { callSite } from "./lib/call-site.js";
+import { operations } from "./lib/documentation.js";
+import { setImmediate } from "./lib/real-timers.js";
+import type { PartitionPart, Policy } from "./limits/policy.js";
+import type { ResolvedOptions } from "./options.js";
+import type { ResolvedRedis } from "./store/redis/options.js";
+import type { Logger } from "./telemetry/logger.js";
+
+/** A gate among the open gates of this process, for mistakes that only several gates together show. */
+export interface OpenGate<Raw> {
+  /** Compares policies with those of the same name, at this gate and at others on the same Redis. */
+  notePolicies(policies: readonly Policy<Raw>[]): void;
+  /** The gate closes. */
+  leave(): void;
+}
+
+/** The parts of a policy that its counters depend on. Functions are compared by their source. */
+type Shape = Readonly<Record<"algorithm" | "window" | "per", string>>;
+
+/** The open gates on one Redis, and their policies by name. */
+interface Place {
+  gates: number;
+  readonly policies: Map<string, Map<object, Shape>>;
+}
+
+/** The gates that were made at one place in the code. */
+interface Site {
+  open: number;
+  /** Gates that were made in a turn of the event loop of their own, and are open. */
+  turns: number;
+  isThisTurn: boolean;
+}
+
+/** Places in the code that a warning has named. */
+const warnedSites = new Set<string>();
+
+const places = new Map<string, Place>();
+const clientIds = new WeakMap<object, number>();
+const sites = new Map<string, Site>();
+const maxSites = 1000;
+/** So many gates of one place in the code, each made in a turn of its own, are too many. */
+const manyTurns = 10;
+let clients = 0;
+
+/** Adds a gate to the open gates. Warns once for each place in the code if a handler of requests made it. */
+export function addOpenGate<Raw>({ redis, prefix, logger }: ResolvedOptions<Raw>): OpenGate<Raw> {
+  const gate = {};
+  const leaveSite = noteSite(logger);
+  const text = redis === undefined ? undefined : `${prefix} ${placeOf(redis.security)}`;
+  const place: Place = (text === undefined ? undefined : places.get(text)) ?? { gates: 0, policies: new Map() };
+  const { policies: named } = place;
+  place.gates += 1;
+  if (text !== undefined) places.set(text, place);
+  const warned = new Set<string>();
+
+  function compare(name: string, shape: Shape): void {
+    for (const other of named.get(name)?.values() ?? []) {
+      const differences = (["algorithm", "window", "per"] as const).filter((part) => shape[part] !== other[part]);
+      if (differences.length === 0 || warned.has(name)) continue;
+      warned.add(name);
+      logger.warn(
+        { code: "policy_name_taken", policy: name, differences },
+        `portcullis: two limits are named "${name}" and differ in ${differences.join(" and ")}: they share keys and the name in responses; give each a name of its own (see ${operations}#policy_name_taken)`,
+      );
+    }
+  }
+
+  return {
+    notePolicies(policies) {
+      for (const policy of policies) {
+        const shape = shapeOf(policy);
+        compare(policy.name, shape);
+        const gates = named.get(policy.name) ?? new Map<object, Shape>();
+        named.set(policy.name, gates.set(gate, shape));
+      }
+    },
+    leave() {
+      leaveSite();
+      place.gates -= 1;
+      if (text !== undefined && place.gates === 0) places.delete(text);
+      for (const [name, gates] of named) if (gates.delete(gate) && gates.size === 0) named.delete(name);
+    },
+  };
+}
+
+function shapeOf<Raw>({ algorithm, windowSeconds, per }: Policy<Raw>): Shape {
+  return { algorithm, window: String(windowSeconds), per: JSON.stringify(per.map(describePart)) };
+}
+
+function describePart<Raw>(part: PartitionPart<Raw>): unknown {
+  return typeof part === "function" ? { function: String(part) } : part;
+}
+
+/** The text that stands for a Redis: its address, or its client. */
+function placeOf(target: ResolvedRedis["security"]): string {
+  if ("topology" in target) {
+    const { topology, addresses, path, masterName, db } = target;
+    return JSON.stringify([topology, addresses, path, masterName, db]);
+  }
+  const known = clientIds.get(target);
+  if (known !== undefined) return `client ${known}`;
+  clients += 1;
+  clientIds.set(target, clients);
+  return `client ${clients}`;
+}
+
+/** Notes where in the code a gate is made. Returns a function for its end. */
+function noteSite(logger: Logger): () => void {
+  const stack = wholeStack();
+  const at = callSite(stack) ?? "";
+  if (isOfRequest(stack)) warnOfHandler(logger, at, "a gate was made while a request was handled");
+  if (at === "") return () => undefined;
+  const site = sites.get(at) ?? { open: 0, turns: 0, isThisTurn: false };
+  if (sites.size < maxSites) sites.set(at, site);
+  site.open += 1;
+  if (!site.isThisTurn) {
+    site.isThisTurn = true;
+    site.turns += 1;
+    setImmediate(() => (site.isThisTurn = false)).unref();
+  }
+  if (site.turns >= manyTurns)
+    warnOfHandler(logger, at, `${site.open} open gates were made at one place, one after another`);
+  return () => {
+    site.open -= 1;
+    site.turns = Math.min(site.turns, site.open);
+    if (site.open === 0) sites.delete(at);
+  };
+}
+
+function warnOfHandler(logger: Logger, at: string, fact: string): void {
+  if (warnedSites.has(at) || warnedSites.size >= maxSites) return;
+  warnedSites.add(at);
+  logger.warn(
+    { code: "gate_in_handler", at },
+    `portcullis: ${fact}: make one gate when the application starts, since each opens connections and counts for itself (see ${operations}#gate_in_handler)`,
+  );
+}
+
+/** A handler is below the routers of its framework, which are many lines. */
+function wholeStack(): string {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 200;
+  const { stack = "" } = new Error();
+  Error.stackTraceLimit = stackTraceLimit;
+  return stack;
+}
+
+/** Does the server of Node call this code for a request? A module that is loaded then is loaded once. */
+function isOfRequest(stack: string): boolean {
+  return /node:(_http_server|internal\/http2)/.test(stack) && !stack.includes("node:internal/modules");
+}

@@ -1,0 +1,139 @@
+import type { Cause } from "./outages.js";
+import { clearInterval, clearTimeout, monotonicNow, setInterval, setTimeout } from "../../lib/real-timers.js";
+
+/** Milliseconds. Either clock may stand still with the process: it depends on how the process is stopped. */
+export interface Clocks {
+  readonly monotonic: () => number;
+  readonly wall: () => number;
+}
+
+/** Read at import: fake timers of a test are no standstill. */
+const realClocks: Clocks = { monotonic: monotonicNow, wall: Date.now };
+
+/** Interval of the beats that show that the process runs. */
+const beatMs = 1000;
+/** Without a beat for so long, the process stood still: servers and devices between may have dropped its connections. */
+const standstillMs = 5000;
+
+export interface ConnectionWaitOptions {
+  /** How long a call waits for the first connection after an attempt to make it has failed. */
+  readonly deadlineMs: number;
+  /** How long a call waits for a connection that is being made and has not failed. */
+  readonly connectDeadlineMs: number;
+  /** Does the connection work already? */
+  readonly isConnected: boolean;
+  /** Called after a standstill. It must find out whether the connection still works, and then call `connected()`. */
+  readonly check: () => void;
+  /** @default those of the process */
+  readonly clocks?: Clocks;
+}
+
+/**
+ * `first`: the first connection is being made. `failing`: an attempt to make the first connection has failed, or took too
+ * long. `made`: calls do not wait. `checked`: the process stood still, and the connection is checked, or made again.
+ */
+type Phase = "first" | "failing" | "made" | "checked";
+
+/**
+ * How long calls wait for the connection: at the start, and once after the process stood still, as a serverless function
+ * does between its requests. On a connection that is lost otherwise, calls fail at once.
+ */
+export class ConnectionWait {
+  readonly #options: ConnectionWaitOptions;
+  readonly #listeners = new Set<() => void>();
+  readonly #clocks: Clocks;
+  readonly #timer: NodeJS.Timeout;
+  #phase: Phase;
+  #beatAt = 0;
+  #beatAtWall = 0;
+  /** Ends the wait, from its first use. */
+  #end: NodeJS.Timeout | undefined;
+
+  constructor(options: ConnectionWaitOptions) {
+    this.#options = options;
+    this.#clocks = options.clocks ?? realClocks;
+    this.#phase = options.isConnected ? "made" : "first";
+    this.#beat();
+    this.#timer = setInterval(() => this.beat(), beatMs);
+    this.#timer.unref();
+  }
+
+  /** Milliseconds for which a call that begins now may wait for the connection; 0 if it is made at once. */
+  get ms(): number {
+    if (this.#phase === "made" && this.#hasStoodStill()) this.#checkConnection();
+    if (this.#phase === "made") return 0;
+    if (this.#phase === "failing") return this.#options.deadlineMs;
+    this.#end ??= setTimeout(() => this.#giveUp(), this.#options.connectDeadlineMs).unref();
+    return this.#options.connectDeadlineMs;
+  }
+
+  /** May calls be made? It does not notice a standstill: `ms` does. */
+  get isOver(): boolean {
+    return this.#phase === "made";
+  }
+
+  /** Is a connection being made, of which nobody knows yet whether it fails? */
+  get isPromising(): boolean {
+    return this.#phase === "first" || this.#phase === "checked";
+  }
+
+  /** Calls the listener whenever calls may be made after a wait. Returns a function that removes the listener. */
+  onEnd(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls may be made: the connection is made, or it still works. */
+  connected(): void {
+    if (this.#phase !== "made") this.#move("made");
+  }
+
+  /** An attempt to connect has failed. */
+  failed({ reason }: Cause): void {
+    // A process that is busy, as at its start, may read the answer of the server too late.
+    const isLate = reason === "ETIMEDOUT" || reason === "no answer";
+    if (!isLate && this.isPromising) this.#giveUp();
+  }
+
+  /** Notes that the process runs. A change of the wall clock alone is no standstill. */
+  beat(): void {
+    const stoodStill = this.#clocks.monotonic() - this.#beatAt > standstillMs;
+    if (stoodStill && this.#phase === "made") this.#checkConnection();
+    else this.#beat();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    clearTimeout(this.#end);
+    this.#listeners.clear();
+  }
+
+  #beat(): void {
+    this.#beatAt = this.#clocks.monotonic();
+    this.#beatAtWall = this.#clocks.wall();
+  }
+
+  #hasStoodStill(): boolean {
+    const { monotonic, wall } = this.#clocks;
+    return monotonic() - this.#beatAt > standstillMs || wall() - this.#beatAtWall > standstillMs;
+  }
+
+  #checkConnection(): void {
+    this.#beat();
+    this.#move("checked");
+    this.#options.check();
+  }
+
+  /** The wait is over without a connection: from now on calls fail at once, or wait no longer than for an answer. */
+  #giveUp(): void {
+    this.#move(this.#phase === "checked" ? "made" : "failing");
+  }
+
+  #move(phase: Phase): void {
+    clearTimeout(this.#end);
+    this.#end = undefined;
+    this.#phase = phase;
+    if (phase !== "made") return;
+    for (const listener of [...this.#listeners]) listener();
+  }
+}

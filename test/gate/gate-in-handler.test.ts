@@ -1,0 +1,73 @@
+import { createServer } from "node:http";
+import type { RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { portcullis as expressGate } from "@portcullis/express";
+import { portcullis as koaGate } from "@portcullis/koa";
+import { expect } from "chai";
+import express from "express";
+import Koa from "koa";
+import { cleanUp } from "../support/clean-up.js";
+import { send } from "../support/http.js";
+
+/** The options of a gate, and the warnings that it gave. */
+function trial() {
+  const said: string[] = [];
+  const logger = { debug: () => undefined, warn: (_fields: object, message: string) => void said.push(message) };
+  return { options: { redis: "memory", logger } as const, said };
+}
+
+async function visit(listener: RequestListener, times: number): Promise<void> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  for (let count = 0; count < times; count += 1) expect((await send(url)).status).to.equal(200);
+}
+
+describe("a gate that is made in a handler", () => {
+  it("is a warning once, on Express and on Koa", async () => {
+    const [one, two] = [trial(), trial()];
+    const app = express();
+    app.use((req, res, next) => void expressGate(one.options).guard()(req, res, next));
+    app.use((_req, res) => void res.send("ok"));
+    await visit(app, 3);
+    const koa = new Koa();
+    koa.use(async (ctx, next) => {
+      await koaGate(two.options).guard()(ctx, next);
+    });
+    koa.use((ctx) => void (ctx.body = "ok"));
+    const handle = koa.callback();
+    await visit((req, res) => void handle(req, res), 3);
+    for (const { said } of [one, two]) {
+      expect(said).to.have.length(1);
+      expect(said[0]).to.include("while a request was handled").and.include("when the application starts");
+    }
+  });
+
+  it("is a warning also behind an await, where the stack does not show the server", async () => {
+    const { options, said } = trial();
+    const app = express();
+    app.use((req, res, next) => {
+      void (async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        expressGate(options).guard()(req, res, next);
+      })();
+    });
+    app.use((_req, res) => void res.send("ok"));
+    await visit(app, 12);
+    expect(said).to.have.length(1);
+    expect(said[0]).to.include("10 open gates were made at one place");
+  });
+
+  it("is none if gates are made one after another and closed, or all at once when an application starts", async () => {
+    const { options, said } = trial();
+    for (let count = 0; count < 12; count += 1) {
+      const gate = expressGate(options);
+      await new Promise((resolve) => setImmediate(resolve));
+      await gate.close();
+    }
+    const all = Array.from({ length: 12 }, () => expressGate(options));
+    await Promise.all(all.map((gate) => gate.close()));
+    expect(said).to.deep.equal([]);
+  });
+});
