@@ -26,6 +26,7 @@ const tolerated = 0.01;
  * @property {number} [sent] Commands sent to Redis for a request.
  * @property {number} [executed] Commands that Redis ran for a request, inside scripts included.
  * @property {number} [redisCpu] Microseconds of Redis for a request.
+ * @property {number} [made] Runs of the handler for a request, of a target that counts them.
  */
 
 /**
@@ -82,6 +83,7 @@ export async function openField({ targets, redis, node, optionsFor = () => [], t
       serverBusy: cpu / 1e6 / elapsed,
       loadBusy: busy,
       failed,
+      ...(after.made !== undefined && { made: (after.made - before.made) / handled }),
       ...(target.redis && {
         sent: countCalls(before.redis, after.redis, target.sends) / handled,
         executed: countCalls(before.redis, after.redis) / handled,

@@ -1,9 +1,13 @@
--- Sends the tokens of the file BENCH_TOKENS in turn, one a line, and prints what it counted as JSON.
+-- Sends the tokens of the file BENCH_TOKENS in turn, one a line, and prints what it counted as JSON. An empty line is a
+-- request without a token.
 local requests, next = {}, 0
 
 function init()
-  local head = "GET / HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port .. "\r\nAuthorization: Bearer "
-  for token in io.lines(os.getenv("BENCH_TOKENS")) do requests[#requests + 1] = head .. token .. "\r\n\r\n" end
+  local head = "GET / HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port .. "\r\n"
+  for token in io.lines(os.getenv("BENCH_TOKENS")) do
+    local credentials = token == "" and "" or "Authorization: Bearer " .. token .. "\r\n"
+    requests[#requests + 1] = head .. credentials .. "\r\n"
+  end
 end
 
 function request()

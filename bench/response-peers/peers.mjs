@@ -11,8 +11,11 @@ export function openApicache(redis) {
     .middleware(`${lifetimeSeconds} seconds`);
 }
 
-/** Its store is two functions: here a Map without bounds, or one key of Redis for each response. */
-export function openKoaCash(redis) {
+/**
+ * Its store is two functions: here a Map without bounds, or one key of Redis for each response. `onMade` is called when the
+ * handler makes a response.
+ */
+export function openKoaCash(redis, onMade) {
   const map = new Map();
   const maxAge = lifetimeSeconds * 1000;
   const store =
@@ -25,6 +28,7 @@ export function openKoaCash(redis) {
   const middleware = cash({ maxAge, ...store });
   const handle = async (ctx) => {
     if (await ctx.cashed()) return;
+    onMade();
     ctx.set("Cache-Control", `max-age=${lifetimeSeconds}`);
     ctx.body = body;
   };

@@ -10,8 +10,10 @@ import { serve } from "./serve.mjs";
 const { BENCH_STORED: what, BENCH_REDIS_URL: url } = process.env;
 const app = express();
 const client = url === undefined || what.startsWith("gate") ? undefined : new Redis(url);
+let made = 0;
 
 function handle(_req, res) {
+  made += 1;
   res.set("Cache-Control", cacheControl);
   res.json(body);
 }
@@ -34,4 +36,4 @@ if (what === "alone") {
   const gate = portcullis({ ...gateOptions(url ?? "memory"), responses: what === "gate" ? {} : { local: false } });
   app.get("/", gate.cacheResponse(), handle);
 }
-serve(app);
+serve(app, () => ({ made }));

@@ -9,6 +9,7 @@ import { serve } from "./serve.mjs";
 
 const { BENCH_STORED: what, BENCH_REDIS_URL: url } = process.env;
 const app = new Koa();
+let made = 0;
 const client = url === undefined || what.startsWith("gate") ? undefined : new Redis(url);
 
 if (what === "alone") {
@@ -25,15 +26,16 @@ if (what === "alone") {
     ctx.body = stored.body;
   });
 } else if (what === "peer") {
-  const { middleware, handle } = openKoaCash(client);
+  const { middleware, handle } = openKoaCash(client, () => (made += 1));
   app.use(middleware);
   app.use(handle);
 } else {
   const gate = portcullis({ ...gateOptions(url ?? "memory"), responses: what === "gate" ? {} : { local: false } });
   app.use(gate.cacheResponse());
   app.use((ctx) => {
+    made += 1;
     ctx.set("Cache-Control", cacheControl);
     ctx.body = body;
   });
 }
-serve(app.callback());
+serve(app.callback(), () => ({ made }));
