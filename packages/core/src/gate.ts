@@ -182,7 +182,7 @@ export function createGate<Raw, Middleware extends object>(
   }
 
   async function examine(): Promise<readonly Finding[]> {
-    await keyspace.resolved();
+    await keyspace.resolved("background");
     return examineGate({
       ...{ resolved, stores, keys: auth?.keys, addresses: services.consumptions.addresses, sharedIssuer },
       ...{ used, unnamed: unnamedUse?.noted === true },

@@ -78,8 +78,9 @@ export interface PortcullisOptions<Raw = unknown> {
   /** Maximum wait of a request for the store. @default 50 (ms) */
   readonly deadline?: Duration | undefined;
   /**
-   * Maximum wait of a request for the first connection to the store, and once for the connection after the process stood still,
-   * as serverless functions do between requests. At least `deadline`. @default 500 (ms)
+   * Maximum wait for the first connection to the store, and once for the connection after the process stood still, as
+   * serverless functions do between requests. The wait begins with the first call for a request, and later calls have the rest
+   * of it. At least `deadline`. @default 500 (ms)
    */
   readonly connectDeadline?: Duration | undefined;
   /** Length in bits of the IPv6 networks by which limits count IPv6 addresses. @default 56 */

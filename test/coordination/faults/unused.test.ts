@@ -50,7 +50,7 @@ describe("a gate that uses nothing of coordination", function () {
     const connection: Connection = {
       client: { status: "ready", call: note("call", Promise.resolve(null)), on: note("on", 0), off: note("off", 0) },
       ...{ isCluster: false, unsafeOptions: [], hasConnected: () => true, isUp: () => true },
-      ...{ onConnect: note("onConnect", () => undefined), onClose: note("onClose", () => undefined) },
+      ...{ onConnect: note("onConnect", () => undefined) },
       ...{ leaveReplica: () => undefined, close: () => Promise.resolve() },
     };
     const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;

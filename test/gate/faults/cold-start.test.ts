@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Proxy, RedisServer } from "@portcullis/testkit";
 import { signToken, startProxy, startRedis, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
@@ -48,6 +49,18 @@ describe("the first calls of a process", function () {
       expect((await gate.verify(issued.accessToken)).allowed).to.equal(true);
     });
   }
+
+  it("wait for the connection after a start that takes longer than connectDeadline", async () => {
+    // What a gate does by itself begins no wait: whom the shared keys belong to, and overrides of limits.
+    proxy.delayMs = 25;
+    const limits = [{ name: "ip", per: "ip", limit: 9, window: "1m" }] as const;
+    const gate = open({ tokens, limits, deadline: 50, connectDeadline: 500 });
+    beBusy(700);
+    // The first request comes in a later turn of the event loop.
+    await sleep(1);
+    const issued = await gate.tokens.issue({ subject: "alice" });
+    expect(issued.accessToken).to.be.a("string");
+  });
 
   it("wait longer for the connection than later ones do for an answer", async () => {
     // The connection takes several answers, and a call one.

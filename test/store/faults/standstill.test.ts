@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { signToken, startCluster, startRedis, testAuth } from "@portcullis/testkit";
+import { signToken, startCluster, startRedis, startSentinel, testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
 import { Redis } from "ioredis";
 import type { TestAnswer } from "../../support/http.js";
@@ -53,8 +53,10 @@ describe("a process that stood still, as a serverless function does between its 
   before(async () => {
     const token = await signToken();
     const processes = new Map<string, ServerProcess>();
-    const [redis, gone, cluster] = await Promise.all([startRedis(), startRedis(), startCluster()]);
-    stops.push(() => Promise.all([redis, gone, cluster].map((server) => server.stop())));
+    const [redis, gone, cluster, group] = await Promise.all([
+      ...([startRedis(), startRedis(), startCluster(), startSentinel()] as const),
+    ]);
+    stops.push(() => Promise.all([redis, gone, cluster, group].map((server) => server.stop())));
     const device = await startForgetfulDevice(redis.port);
     stops.push(() => device.stop());
 
@@ -71,9 +73,12 @@ describe("a process that stood still, as a serverless function does between its 
       open("closed", redis.url),
       open("forgotten", device.url),
       open("cluster", `redis+cluster://${cluster.seeds.map(({ host, port }) => `${host}:${port}`).join(",")}`),
+      open("failover", `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join(",")}/main`),
       open("gone", gone.url, 10_000),
     ]);
     for (const { pid } of processes.values()) process.kill(pid, "SIGSTOP");
+    // Time enough for another master.
+    group.servers[0]?.pause();
     await sleep(standstillMs);
     device.forget();
     await Promise.all([redis, ...cluster.nodes].map(({ port }) => closeConnections(port)));
@@ -97,6 +102,7 @@ describe("a process that stood still, as a serverless function does between its 
     ["closed", "whose connections were closed meanwhile"],
     ["forgotten", "whose connections were forgotten by a device between"],
     ["cluster", "whose connections to a Cluster were closed meanwhile"],
+    ["failover", "whose master was stopped and replaced meanwhile"],
   ] as const) {
     it(`answers its first requests as ever, ${what}`, () => {
       for (const { status, json } of answers.get(name)!)

@@ -1,6 +1,7 @@
 import { EventEmitter } from "node:events";
 import { expect } from "chai";
 import { connect, callWithin } from "../../../packages/core/src/store/redis/connect.js";
+import { maxWaiting } from "../../../packages/core/src/store/redis/connection-wait.js";
 import { openLatch } from "../../support/latch.js";
 import { silentLogger } from "../../support/logger.js";
 
@@ -146,6 +147,50 @@ describe("a connection", () => {
     await connection.close();
     const refused = callWithin(600_000, connection, () => Promise.resolve("ran")).catch((error: unknown) => error);
     expect(await refused).to.include({ kind: "unreachable" });
+  });
+
+  it("holds a bounded number of calls until it is made, refuses further ones at once, and then holds none", async () => {
+    const { client, connection } = open(false);
+    await settled();
+    const before = timers();
+    let running = 0;
+    const call = (): Promise<number> => Promise.resolve((running += 1));
+    const made = Array.from({ length: 20_000 }, () => callWithin(60_000, connection, call));
+    const refused = made.slice(maxWaiting);
+    for (const one of await Promise.allSettled(refused))
+      expect(one).to.have.nested.property("reason.kind", "overloaded");
+    expect([connection.wait?.size, running]).to.deep.equal([maxWaiting, 0]);
+    expect(timers()).to.be.at.least(maxWaiting);
+    client.become("ready");
+    await Promise.all(made.slice(0, maxWaiting));
+    await settled();
+    expect([connection.wait?.size, running]).to.deep.equal([0, maxWaiting]);
+    expect(timers()).to.be.at.most(before);
+    expect(await callWithin(60_000, connection, call)).to.equal(maxWaiting + 1);
+  });
+
+  it("lets a call that waits too long fail, which is then not sent, and leaves its place", async () => {
+    const { client, connection } = open(false);
+    let running = 0;
+    const call = (): Promise<number> => Promise.resolve((running += 1));
+    connection.wait?.failed({ fault: "unreachable", reason: "ECONNREFUSED" });
+    const late = callWithin(1, connection, call).catch((error: unknown) => error);
+    expect(connection.wait?.size).to.equal(1);
+    expect(await late).to.include({ kind: "timeout" });
+    client.become("ready");
+    await settled();
+    expect([connection.wait?.size, running]).to.deep.equal([0, 0]);
+  });
+
+  it("begins all calls that wait although one throws", async () => {
+    const { client, connection } = open(false);
+    const broken = callWithin(60_000, connection, () => {
+      throw new Error("not of Redis");
+    });
+    const other = callWithin(60_000, connection, () => Promise.resolve("an answer"));
+    client.become("ready");
+    expect(await broken.catch((error: unknown) => error)).to.include({ kind: "unreachable" });
+    expect(await other).to.equal("an answer");
   });
 
   it("that was made keeps the deadline of pending calls when it is closed", async () => {

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import FakeTimers from "@sinonjs/fake-timers";
 import { expect } from "chai";
-import { ConnectionWait } from "../../../packages/core/src/store/redis/connection-wait.js";
+import type { WaitingCall } from "../../../packages/core/src/store/redis/connection-wait.js";
+import { ConnectionWait, maxWaiting } from "../../../packages/core/src/store/redis/connection-wait.js";
 import { cleanUp } from "../../support/clean-up.js";
 import { until } from "../../support/until.js";
 
@@ -58,6 +59,26 @@ describe("calls wait for the connection", () => {
     expect(wait.ms).to.equal(50);
   });
 
+  it("so that a call that begins late has the rest of the wait, and at least its deadline", () => {
+    const { wait, pass } = open({ isConnected: false });
+    expect(wait.ms).to.equal(60_000);
+    pass({ monotonic: 59_000 });
+    expect(wait.ms).to.equal(1000);
+    pass({ monotonic: 990 });
+    expect(wait.ms).to.equal(50);
+    pass({ monotonic: 1000 });
+    expect(wait.ms, "the event loop was blocked").to.equal(50);
+  });
+
+  it("from the first call for a request: those of the background begin no wait", () => {
+    const { wait, pass } = open({ isConnected: false });
+    expect(wait.backgroundMs).to.equal(60_000);
+    pass({ monotonic: 59_000 });
+    expect([wait.backgroundMs, wait.ms]).to.deep.equal([60_000, 60_000]);
+    pass({ monotonic: 1000 });
+    expect([wait.backgroundMs, wait.ms]).to.deep.equal([59_000, 59_000]);
+  });
+
   it("for no longer under the fake timers of a test, which do not run", async () => {
     const really = globalThis.setTimeout;
     const clock = FakeTimers.install({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
@@ -108,6 +129,39 @@ describe("calls wait for the connection", () => {
     expect(wait.ms).to.equal(60_000);
     wait.failed(refused);
     expect([wait.ms, wait.isOver, ends()]).to.deep.equal([0, true, 1]);
+  });
+
+  it("in a bounded number, and each is begun or ended once", () => {
+    for (const how of ["connected", "close"] as const) {
+      const { wait } = open({ isConnected: false });
+      const done: string[] = [];
+      function add(isCounted = true): WaitingCall {
+        const call = { isCounted, begin: () => done.push("connected"), end: () => done.push("close") };
+        wait.add(call);
+        return call;
+      }
+      for (let count = 1; count < maxWaiting; count += 1) {
+        expect(wait.enter()).to.equal(undefined);
+        add();
+      }
+      expect(wait.enter()).to.equal(undefined);
+      const last = add();
+      expect([wait.size, wait.enter()?.kind]).to.deep.equal([maxWaiting, "overloaded"]);
+      add(false);
+      wait.remove(last);
+      wait.remove(last);
+      expect([wait.size, wait.enter()]).to.deep.equal([maxWaiting - 1, undefined]);
+      add();
+      wait[how]();
+      wait[how]();
+      expect([done.length, new Set(done), wait.size]).to.deep.equal([maxWaiting + 1, new Set([how]), 0]);
+    }
+  });
+
+  it("not at all once it is closed", () => {
+    const { wait } = open({ isConnected: false });
+    wait.close();
+    expect(wait.enter()?.kind).to.equal("unreachable");
   });
 
   it("once for each standstill", async () => {

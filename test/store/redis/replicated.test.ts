@@ -3,6 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { expect } from "chai";
 import type { StoreFault } from "../../../packages/core/src/store/ports/fault.js";
 import type { Connection } from "../../../packages/core/src/store/redis/connect.js";
+import { maxWaiting } from "../../../packages/core/src/store/redis/connection-wait.js";
 import { ReplicatedWriter } from "../../../packages/core/src/store/redis/replicated.js";
 import { defineScript } from "../../../packages/core/src/store/redis/scripts/lua.js";
 
@@ -35,12 +36,13 @@ class FakeClient extends EventEmitter {
 function open() {
   const made: FakeClient[] = [];
   const listeners = new Set<() => void>();
-  const state = { silent: false };
+  const state = { silent: false, connectTimeout: 0 };
   const connection = {
     isCluster: false,
     client: {
-      duplicate() {
+      duplicate({ connectTimeout }: { readonly connectTimeout: number }) {
         const client = new FakeClient();
+        state.connectTimeout = connectTimeout;
         client.silent = state.silent;
         made.push(client);
         return client;
@@ -93,5 +95,13 @@ describe("writes that wait for replicas", () => {
     expect(await write()).to.equal("unreachable");
     expect(made.map(({ status }) => status)).to.deep.equal(made.map(() => "end"));
     expect(listeners.size).to.equal(0);
+  });
+
+  it("are held in a bounded number, and none of them is held for long by a server that does not take the connection", async () => {
+    const { write, state } = open();
+    const ends = Array.from({ length: maxWaiting + 100 }, write);
+    expect(await Promise.all(ends.slice(maxWaiting))).to.deep.equal(Array.from({ length: 100 }, () => "overloaded"));
+    expect(new Set(await Promise.all(ends.slice(0, maxWaiting)))).to.deep.equal(new Set(["written"]));
+    expect([await write(), state.connectTimeout]).to.deep.equal(["written", 1000]);
   });
 });

@@ -264,8 +264,7 @@ export class LockService implements Locks {
     const undone = taking.then(
       async (answer) => ("fence" in answer ? this.#giveBack(claim) : undefined),
       async (error: unknown) => {
-        // With an open breaker nothing was sent.
-        if (!(error instanceof StoreFault) || error.kind !== "open") await this.#withdraw(claim, claim.leaseMs);
+        if (!(error instanceof StoreFault) || error.mayHaveRun) await this.#withdraw(claim, claim.leaseMs);
       },
     );
     this.#finish(undone);

@@ -93,7 +93,7 @@ export class Explainer<Raw> {
     const { keys, limits } = this.#options;
     const findings = findingsOf<Raw>(token);
     const exchange = exchangeOf(token, findings.token, options);
-    await keys.resolved();
+    await keys.resolved()?.catch(() => undefined);
     const applicable = limits.filter((policy) => this.#isKnown(policy, "limit", exchange, findings));
     const guard = createGuard(this.#previewServices(findings), {
       ...{ authentication: "required", limits: applicable, cache: false },

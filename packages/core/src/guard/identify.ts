@@ -58,7 +58,10 @@ export function createIdentify<Raw>(
     if (isPreflight(exchange)) return undefined;
     // Shortly after the start it is not known yet under which keys revocations are stored.
     const resolving = revocations === undefined ? undefined : sharedKeys.resolved();
-    return resolving === undefined ? identifyNow(exchange) : resolving.then(() => identifyNow(exchange));
+    if (resolving === undefined) return identifyNow(exchange);
+    // If too many calls wait, the store is not asked, and the policies for its faults decide.
+    const identify = (): Identified | Promise<Identified> => identifyNow(exchange);
+    return resolving.then(identify, identify);
   };
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {

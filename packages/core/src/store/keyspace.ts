@@ -68,12 +68,13 @@ export class Keyspace {
 
   /**
    * Must be awaited before a key of a shared family is made. Resolves when the owner of these keys is known, or cannot
-   * be found out now; undefined if it is known already. While it is unknown, making such a key throws a StoreFault.
+   * be found out now; undefined if it is known already. Rejects with a StoreFault if too many calls wait, unless
+   * no request waits for this one ("background"). While the owner is unknown, making such a key throws a StoreFault.
    */
-  resolved(): Promise<void> | undefined {
+  resolved(whose?: "background"): Promise<void> | undefined {
     if (this.#areKnown) return undefined;
     this.#areKnown = this.#shared.areOurs !== undefined && !this.#shared.isPresumed;
-    return this.#shared.resolved();
+    return this.#shared.resolved(whose);
   }
 
   /** May keys of shared families change later? */

@@ -1,6 +1,7 @@
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { operations } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
+import type { StoreFault } from "./ports/fault.js";
 import { clearTimeout, setTimeout } from "../lib/real-timers.js";
 
 /**
@@ -20,6 +21,9 @@ export interface IssuerMarker {
   isUp(): boolean;
   /** How long a call may wait for an answer, with the time to make the connection. */
   readonly waitMs: number;
+  /** Counts a call that waits for the answer, until `leave`. Returns the fault of a call that must not wait. */
+  enter(): StoreFault | undefined;
+  leave(calls: number): void;
   /** Is a connection being made that has not failed? Then an answer may come soon. */
   readonly isPromising: boolean;
   /** Calls the listener at each new connection. Returns a function that removes the listener. */
@@ -71,6 +75,8 @@ export class SharedIssuer implements SharedKeys {
   #asking: Promise<void> | undefined;
   /** The wait of calls for the question in progress, from the first of these calls. */
   #waiting: Promise<void> | undefined;
+  /** The number of these calls. */
+  #waiters = 0;
   #hasWaited = false;
   #timer: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
@@ -115,10 +121,15 @@ export class SharedIssuer implements SharedKeys {
   }
 
   /** Resolves when the owner is known, or cannot be found out now; undefined if it is known already. */
-  resolved(): Promise<void> | undefined {
+  resolved(whose?: "background"): Promise<void> | undefined {
     if (this.#areOurs !== undefined) return undefined;
     if (this.#isPresumed || this.#marker?.isPromising === true) this.renew();
-    return (this.#waiting ??= this.#wait());
+    this.#waiting ??= this.#wait();
+    if (this.#waiting === undefined || whose === "background") return this.#waiting;
+    const refusal = this.#marker?.enter();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    this.#waiters += 1;
+    return this.#waiting;
   }
 
   /** Looks at the marker again, which may be lost. After a fault the next look follows later. */
@@ -176,7 +187,8 @@ export class SharedIssuer implements SharedKeys {
   #wait(): Promise<void> | undefined {
     if (this.#asking === undefined || this.#marker === undefined || this.#hasWaited) return undefined;
     this.#hasWaited = true;
-    const { waitMs } = this.#marker;
+    const marker = this.#marker;
+    const { waitMs } = marker;
     let timer: NodeJS.Timeout | undefined;
     const enough = new Promise<void>((resolve) => {
       timer = setTimeout(() => setImmediate(resolve), waitMs);
@@ -184,6 +196,8 @@ export class SharedIssuer implements SharedKeys {
     return Promise.race([this.#asking, enough]).finally(() => {
       clearTimeout(timer);
       this.#waiting = undefined;
+      marker.leave(this.#waiters);
+      this.#waiters = 0;
     });
   }
 
@@ -205,8 +219,11 @@ export interface SharedKeys {
   readonly areOurs: boolean | undefined;
   /** Is the answer an assumption that may change? Then keys must be made anew for each use. */
   readonly isPresumed: boolean;
-  /** Resolves when the answer is known, or cannot be found out now; undefined if it is known already. */
-  resolved(): Promise<void> | undefined;
+  /**
+   * Resolves when the answer is known, or cannot be found out now; undefined if it is known already. Rejects with a StoreFault
+   * if too many calls wait, unless no request waits for this one ("background").
+   */
+  resolved(whose?: "background"): Promise<void> | undefined;
 }
 
 export const ourOwn: SharedKeys = { areOurs: true, isPresumed: false, resolved: () => undefined };

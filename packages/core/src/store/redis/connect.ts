@@ -17,7 +17,7 @@ import { closeSilent, stillAnswers } from "./silent-connections.js";
 import type { ClientOverrides, OwnClient, RedisPlace } from "./topology.js";
 import { adapts, copyClient, createClient, findUnsafeOptions, retrySoon } from "./topology.js";
 import { StoreFault } from "../ports/fault.js";
-import { clearTimeout, monotonicNow, queueMicrotask, setImmediate, setTimeout } from "../../lib/real-timers.js";
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from "../../lib/real-timers.js";
 
 export interface Connection {
   /** Another client once the server has shown that it is a node of a Cluster: before the first connection is reported. */
@@ -38,8 +38,6 @@ export interface Connection {
    * listener.
    */
   onConnect(listener: () => void): () => void;
-  /** Calls the listener when the gate closes the connection, or has closed it. Returns a function that removes the listener. */
-  onClose?(listener: () => void): () => void;
   /**
    * Connects anew, after a read-only replica has answered: the address may lead to the master by now. At most once in
    * 10 s, since reads work on a replica and fail during the reconnection.
@@ -56,7 +54,7 @@ export interface Connection {
 export interface ConnectOptions {
   readonly redis: RedisPlace | RedisLike;
   readonly deadlineMs: number;
-  /** How long a call waits for the first connection, and once after the process stood still. @default 500 */
+  /** How long calls wait for the first connection, and once after the process stood still: all of them together. @default 500 */
   readonly connectDeadlineMs?: number | undefined;
   readonly logger: Logger;
   /** Scripts that are loaded at each connection, so that the first request need not send their text. */
@@ -101,7 +99,6 @@ export function connect({
   let client: RedisLike = own ?? (redis as RedisLike);
   const unsafeOptions = own === undefined ? findUnsafeOptions(client) : [];
   const listeners = new Set<() => void>();
-  const closeListeners = new Set<() => void>();
   let connected = client.status === "ready";
   const wait = new ConnectionWait({
     deadlineMs,
@@ -258,12 +255,6 @@ export function connect({
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    onClose(listener) {
-      // A call that begins now, such as one that gives something back, would wait for its deadline.
-      if (closing) queueMicrotask(listener);
-      closeListeners.add(listener);
-      return () => closeListeners.delete(listener);
-    },
     unreadable(part, error) {
       // What an examination or a listening connection is refused, they say themselves.
       if (!closing && part !== "examination" && part !== "tracking") report.callFailed(error);
@@ -277,7 +268,6 @@ export function connect({
     password,
     async close() {
       closing = true;
-      for (const listener of closeListeners) listener();
       clearTimeout(revival);
       wait.close();
       report.close();
@@ -327,47 +317,54 @@ async function pause(ms: number): Promise<void> {
 
 /**
  * Makes a single call with a deadline. Rejects with a StoreFault; a later reply is dropped. A call that waits for the
- * connection has more time, until the connection is closed.
+ * connection has more time, until the connection is closed. If too many calls wait, further ones are "overloaded".
+ *
+ * @param whose "background" for a call for which no request waits, such as one of a timer: it does not begin the wait for the
+ *   connection, and is not counted among the calls that wait.
  */
 export async function callWithin<T>(
   deadlineMs: number,
   connection: Connection,
   call: () => Promise<T>,
   part: UnreadablePart = "other",
+  whose?: "background",
 ): Promise<T> {
+  const { wait } = connection;
+  const waitMs = (whose === undefined ? wait?.ms : wait?.backgroundMs) ?? 0;
+  const isCounted = waitMs > 0 && whose === undefined;
+  const refusal = isCounted ? wait?.enter() : undefined;
+  if (refusal !== undefined) throw refusal;
   return new Promise<T>((resolve, reject) => {
-    const { wait } = connection;
-    const waitMs = wait?.ms ?? 0;
-    const stops: (() => void)[] = [];
-    const timer = setTimeout(() => setImmediate(() => giveUp("timeout")), Math.max(deadlineMs, waitMs));
+    const timer = setTimeout(expire, Math.max(deadlineMs, waitMs));
+    let hasExpired = false;
 
-    function stopWaiting(): void {
-      for (const stop of stops) stop();
+    /** After a blocked event loop, the reply is read first. A call that still waits is not sent any more. */
+    function expire(): void {
+      hasExpired = true;
+      setImmediate(() => giveUp("timeout"));
     }
 
     function giveUp(kind: "timeout" | "unreachable"): void {
-      stopWaiting();
+      if (waiting !== undefined) wait?.remove(waiting);
       clearTimeout(timer);
       reject(new StoreFault(kind));
     }
 
-    function start(): void {
-      stopWaiting();
-      call()
-        .then(resolve, (error: unknown) => {
-          connection.unreadable?.(part, error);
-          reject(faultOfError(error));
-        })
-        .finally(() => clearTimeout(timer));
+    async function send(): Promise<void> {
+      if (hasExpired) return;
+      try {
+        resolve(await call());
+      } catch (error) {
+        connection.unreadable?.(part, error);
+        reject(faultOfError(error));
+      } finally {
+        clearTimeout(timer);
+      }
     }
 
-    if (wait === undefined || wait.isOver) {
-      start();
-      return;
-    }
-    stops.push(wait.onEnd(start));
-    // Otherwise the timer would keep the process alive after the gate is closed.
-    const stop = connection.onClose?.(() => giveUp("unreachable"));
-    if (stop !== undefined) stops.push(stop);
+    const waiting =
+      waitMs === 0 ? undefined : { isCounted, begin: () => void send(), end: () => giveUp("unreachable") };
+    if (waiting === undefined) void send();
+    else wait?.add(waiting);
   });
 }

@@ -140,14 +140,14 @@ export class GiveBacks {
     const isFull = this.#held + lines.length > maxHeld;
     if (first === undefined || this.#closing !== undefined || isFull) {
       const reply = await call(...withoutNumber([keys, args]));
-      if (isFull && reply instanceof StoreFault && reply.kind !== "open") this.#miss(lines.length);
+      if (isFull && reply instanceof StoreFault && reply.mayHaveRun) this.#miss(lines.length);
       return { reply };
     }
     this.#held += lines.length;
     const batch = this.#laneOf(first.key).open(script, lines, true, true);
     const reply = await call(...batch.encodeCall([keys, args]));
     if (!(reply instanceof StoreFault)) this.#finish(batch, false);
-    else if (reply.kind === "open" || this.#isClosing) this.#drop(batch);
+    else if (!reply.mayHaveRun || this.#isClosing) this.#drop(batch);
     else return { reply, lost: this.#lose(batch) };
     return { reply };
   }

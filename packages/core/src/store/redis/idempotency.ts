@@ -15,6 +15,7 @@ import {
   readList,
   readListOf,
   readText,
+  tellBreaker,
   textIn,
   unreadable,
 } from "./replies.js";
@@ -92,8 +93,7 @@ export class RedisIdempotencyStore implements IdempotencyStore {
       async () => read(await runScript(connection.client, script, [key], args)),
       "idempotency",
     ).catch(faultOfError);
-    if (answer instanceof StoreFault && answer.outage) this.#breaker.fail();
-    else this.#breaker.succeed();
+    tellBreaker(this.#breaker, answer instanceof StoreFault ? answer : undefined);
     return answer;
   }
 }

@@ -1,3 +1,4 @@
+import type { StoreFault } from "../ports/fault.js";
 import type { Claim, IssuerMarker } from "../shared-issuer.js";
 import type { Connection } from "./connect.js";
 import { callWithin } from "./connect.js";
@@ -27,15 +28,23 @@ export class RedisIssuerMarker implements IssuerMarker {
 
   async claim(issuer: string, how: Claim): Promise<string | undefined> {
     const { connection, key, lifeMs } = this.#options;
-    const holder = await callWithin(claimTimeoutMs, connection, async () =>
-      readText(await runScript(connection.client, sharedIssuerScript, [key], [issuer, lifeMs, how])),
-    );
+    const call = async (): Promise<string> =>
+      readText(await runScript(connection.client, sharedIssuerScript, [key], [issuer, lifeMs, how]));
+    const holder = await callWithin(claimTimeoutMs, connection, call, "other", "background");
     return holder === "" ? undefined : holder;
   }
 
   get waitMs(): number {
     const { connection, deadlineMs } = this.#options;
     return Math.max(deadlineMs, connection.wait?.ms ?? 0);
+  }
+
+  enter(): StoreFault | undefined {
+    return this.#options.connection.wait?.enter();
+  }
+
+  leave(calls: number): void {
+    this.#options.connection.wait?.leave(calls);
   }
 
   get isPromising(): boolean {

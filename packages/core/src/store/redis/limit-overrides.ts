@@ -42,12 +42,10 @@ export class RedisLimitOverrides implements LimitOverrides {
   }
 
   async readOverrides(known: string | undefined): Promise<LimitOverrideList | undefined> {
-    const { rulesKey } = this.#options;
-    if (known !== undefined) {
-      const version = (await this.#call(readOptionalText, "HGET", rulesKey, "version")) ?? "";
-      if (version === known) return undefined;
-    }
-    const { now, all } = await this.#run(readOverridesScript, [rulesKey], [sharedKeyMs], readDatedPairs);
+    // It may take two calls. Processes read again and again, which begins no wait for the connection.
+    const found = await this.#within(async () => this.#readPairs(known), 2 * this.#options.deadlineMs, "background");
+    if (found === undefined) return undefined;
+    const { now, all } = found;
     const rules = new Map<string, LimitOverride>();
     let read = "";
     for (const [name, text] of all) {
@@ -97,6 +95,17 @@ export class RedisLimitOverrides implements LimitOverrides {
     return pairs.map(([partition, points]) => ({ partition, points: readNumber(points) }));
   }
 
+  /** Undefined if Redis has the known version. */
+  async #readPairs(known: string | undefined): Promise<ReturnType<typeof readDatedPairs> | undefined> {
+    const { connection, rulesKey } = this.#options;
+    const { client } = connection;
+    if (known !== undefined) {
+      const version = readOptionalText(await client.call("HGET", rulesKey, "version")) ?? "";
+      if (version === known) return undefined;
+    }
+    return readDatedPairs(await runScript(client, readOverridesScript, [rulesKey], [sharedKeyMs]));
+  }
+
   async #change(name: string, rule: string, life: number | ""): Promise<boolean> {
     const { rulesKey } = this.#options;
     return this.#run(
@@ -122,10 +131,10 @@ export class RedisLimitOverrides implements LimitOverrides {
     return this.#within(async () => read(await connection.client.call(command, ...words)), deadlineMs);
   }
 
-  async #within<T>(call: () => Promise<T>, deadlineMs: number): Promise<T> {
+  async #within<T>(call: () => Promise<T>, deadlineMs: number, whose?: "background"): Promise<T> {
     const { connection } = this.#options;
     if (connection.wait?.isOver === true && !connection.isUp()) throw new StoreFault("unreachable");
-    return callWithin(deadlineMs, connection, call, "rules");
+    return callWithin(deadlineMs, connection, call, "rules", whose);
   }
 }
 

@@ -24,6 +24,7 @@ import {
   readInteger,
   readListOf,
   readText,
+  tellBreaker,
   textIn,
   unreadable,
 } from "./replies.js";
@@ -195,8 +196,7 @@ export class RedisLoginStore implements LoginStore {
       async () => read(await runScript(client, script, keys, args)),
       "login",
     ).catch(faultOfError);
-    if (answer instanceof StoreFault && answer.outage) this.#breaker.fail();
-    else this.#breaker.succeed();
+    tellBreaker(this.#breaker, answer instanceof StoreFault ? answer : undefined);
     return answer;
   }
 }

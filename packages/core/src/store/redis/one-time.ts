@@ -7,7 +7,7 @@ import type { Connection } from "./connect.js";
 import { callWithin } from "./connect.js";
 import { runScript } from "./run-script.js";
 import { runDeclared } from "./declared-keys.js";
-import { faultOfError, readInteger, readListOf, readOptionalText } from "./replies.js";
+import { faultOfError, readInteger, readListOf, readOptionalText, tellBreaker } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import { consumeOneTimeScript, issueOneTimeScript, revokeOneTimeScript } from "./scripts/one-time.js";
 import { keyPrefixOf } from "./topology.js";
@@ -129,8 +129,7 @@ export class RedisOneTimeStore implements OneTimeStore {
       return answer;
     } catch (error) {
       const fault = faultOfError(error);
-      if (fault.outage) this.#breaker.fail();
-      else this.#breaker.succeed();
+      tellBreaker(this.#breaker, fault);
       throw fault;
     }
   }

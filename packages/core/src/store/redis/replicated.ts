@@ -1,5 +1,6 @@
 import { StoreFault } from "../ports/fault.js";
 import type { Connection } from "./connect.js";
+import { maxWaiting } from "./connection-wait.js";
 import type { RedisLike } from "./client.js";
 import { faultOfError, readInteger } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
@@ -21,6 +22,8 @@ export class ReplicatedWriter {
   #client: WaitingClient | undefined;
   /** The last write. Writes run one after the other, since WAIT covers all earlier writes of its connection. */
   #last: Promise<unknown> = Promise.resolve();
+  /** The number of writes that have not ended. */
+  #size = 0;
   #closed = false;
   /** Is the connection older than the last connection of the gate? A write in progress may end on it. */
   #isOutdated = false;
@@ -31,7 +34,10 @@ export class ReplicatedWriter {
     this.#stopListening = connection.onConnect(() => (this.#isOutdated = true));
   }
 
-  /** Rejects with a StoreFault if too few replicas have the write in time. The master has it all the same. */
+  /**
+   * Rejects with a StoreFault if too few replicas have the write in time. The master has it all the same, unless too many
+   * writes wait ("overloaded").
+   */
   async write(
     script: Script,
     keys: readonly string[],
@@ -39,12 +45,16 @@ export class ReplicatedWriter {
     replicas: number,
   ): Promise<void> {
     if (this.#connection.isCluster) throw new TypeError("replicas cannot be waited for in a Cluster");
+    if (this.#size >= maxWaiting) throw new StoreFault("overloaded");
+    this.#size += 1;
     const dueAt = monotonicNow() + queueTimeoutMs;
-    const turn = this.#last.then(() => {
-      // Earlier writes have timed out.
-      if (monotonicNow() > dueAt) throw new StoreFault("timeout");
-      return this.#write(script, keys, args, replicas);
-    });
+    const turn = this.#last
+      .then(() => {
+        // Earlier writes have timed out.
+        if (monotonicNow() > dueAt) throw new StoreFault("timeout");
+        return this.#write(script, keys, args, replicas);
+      })
+      .finally(() => (this.#size -= 1));
     this.#last = turn.catch(() => undefined);
     return turn;
   }
@@ -111,6 +121,8 @@ interface WaitingClient extends RedisLike {
 const waitingOptions = {
   lazyConnect: true,
   connectionName: "portcullis-wait",
+  // The client of an application may have ten seconds, and all writes wait for the first.
+  connectTimeout: replicaTimeoutMs,
   commandTimeout: replicaTimeoutMs + 500,
   socketTimeout: undefined,
   // No automatic reconnection: the next write connects anew.

@@ -1,3 +1,4 @@
+import type { Breaker } from "../../lib/breaker.js";
 import { StoreFault } from "../ports/fault.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
@@ -222,6 +223,13 @@ export function faultOfError(error: unknown): StoreFault {
   const last = /^Too many Cluster redirections\. Last error: ReplyError: (.*)/.exec(error.message)?.[1];
   if (last !== undefined) return faultOfCall(last);
   return new StoreFault(error.message === "Command timed out" ? "timeout" : "unreachable");
+}
+
+/** Tells a breaker how a call has ended. That too many calls wait for the connection says nothing about Redis. */
+export function tellBreaker(breaker: Breaker, fault: StoreFault | undefined): void {
+  if (fault?.kind === "overloaded") breaker.abandon();
+  else if (fault?.outage === true) breaker.fail();
+  else breaker.succeed();
 }
 
 /**

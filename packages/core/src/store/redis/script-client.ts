@@ -7,7 +7,7 @@ import type { Connection } from "./connect.js";
 import { callWithin } from "./connect.js";
 import { isUnknown, runScript } from "./run-script.js";
 import type { UnreadablePart } from "./replies.js";
-import { faultOfError } from "./replies.js";
+import { faultOfError, tellBreaker } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
 import { monotonicNow, nextTick, setImmediate } from "../../lib/real-timers.js";
 
@@ -57,8 +57,7 @@ export class ScriptClient {
   faultOf(error: unknown): StoreFault {
     const { breaker, connection } = this.options;
     const fault = faultOfError(error);
-    if (fault.outage) breaker.fail();
-    else breaker.succeed();
+    tellBreaker(breaker, fault);
     if (breaker.state === "open" && fault.reply === "READONLY") connection.leaveReplica();
     return fault;
   }
