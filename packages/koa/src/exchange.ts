@@ -27,7 +27,9 @@ export class KoaExchange extends NodeExchange<Context, RequestState> implements 
   }
 
   get ip(): string | undefined {
-    return this.raw.ip === "" ? undefined : this.raw.ip;
+    // Not `ctx.ip`, which goes through two getters each time.
+    const { ip } = this.raw.request;
+    return ip === "" ? undefined : ip;
   }
 
   get trustsEveryProxy(): boolean {

@@ -88,22 +88,22 @@ const none: Credentials = { kind: "none" };
 
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
-/** Is this text a token that was verified before? Then its form is right. */
-export type IsKnownToken = (text: string) => boolean;
+/** A token that was verified before, equal to this text; undefined without one. Its form is right. */
+export type FindKnownToken = (text: string) => string | undefined;
 
-const knowsNone: IsKnownToken = () => false;
+const knowsNone: FindKnownToken = () => undefined;
 
 /** Reads the token of a request. A second token from another source makes the request ambiguous (RFC 6750 2). */
 export function readCredentials<Raw>(
   exchange: Sent<Raw>,
   sources: readonly TokenSource<Raw>[],
-  isKnown: IsKnownToken = knowsNone,
+  findKnown: FindKnownToken = knowsNone,
 ): Credentials {
   const [only] = sources;
-  if (only !== undefined && sources.length === 1) return readSource(exchange, only, isKnown);
+  if (only !== undefined && sources.length === 1) return readSource(exchange, only, findKnown);
   let found = none;
   for (const source of sources) {
-    const credentials = readSource(exchange, source, isKnown);
+    const credentials = readSource(exchange, source, findKnown);
     if (credentials.kind === "none") continue;
     if (found.kind !== "none") return ambiguousSources(sources);
     found = credentials;
@@ -141,11 +141,11 @@ export function describeMissing<Raw>(exchange: Sent<Raw>, sources: readonly Toke
 
 const otherSchemes = ["Basic", "Digest", "Negotiate", "NTLM", "ApiKey", "Api-Key", "Token", "JWT", "AWS4-HMAC-SHA256"];
 
-function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, isKnown: IsKnownToken): Credentials {
+function readSource<Raw>(exchange: Sent<Raw>, source: TokenSource<Raw>, findKnown: FindKnownToken): Credentials {
   const { maxLength = maxCompactLength } = source;
   switch (source.kind) {
     case "header":
-      return readHeader(exchange, maxLength, isKnown);
+      return readHeader(exchange, maxLength, findKnown);
     case "cookie":
       return readCookie(exchange, source.name, source.origins, maxLength);
     case "function":
@@ -185,15 +185,15 @@ const contradiction: Credentials = {
   detail: () => ({ header: "Authorization" }),
 };
 
-function readHeader<Raw>(exchange: Sent<Raw>, maxLength: number, isKnown: IsKnownToken): Credentials {
+function readHeader<Raw>(exchange: Sent<Raw>, maxLength: number, findKnown: FindKnownToken): Credentials {
   const value = exchange.header("authorization");
   if (value === undefined) return none;
   const lines = repeatedLines(exchange, "authorization");
   if (lines !== undefined) return readLines(lines, maxLength);
   // The usual spelling, with a token of an earlier request. Only a function may read padded tokens.
   if (value.startsWith("Bearer ") && !value.includes("=")) {
-    const token = value.slice(7);
-    if (isKnown(token)) return { kind: "token", token, scheme: "Bearer" };
+    const token = findKnown(value.slice(7));
+    if (token !== undefined) return { kind: "token", token, scheme: "Bearer" };
   }
   const credentials = readLine(value, maxLength);
   return credentials.kind === "malformed" && joinsTokens(exchange, value, maxLength) ? contradiction : credentials;

@@ -120,7 +120,7 @@ export class Explainer<Raw> {
         ? [{ kind: "function", read: () => findings.token, padded, maxLength: maxTokenLength }]
         : [{ kind: "header", maxLength: maxTokenLength }],
       verifier: {
-        knows: () => false,
+        known: () => undefined,
         async verify(text) {
           const { outcome, needsKeys } = await inspectToken(verifier, text);
           findings.outcome = outcome;

@@ -32,7 +32,7 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   /** Answers all questions. */
   readonly leasedStore: DecisionStore;
   /** Undefined for a gate without `auth`. */
-  readonly verifier: Pick<Verifier, "verify" | "knows"> | undefined;
+  readonly verifier: Pick<Verifier, "verify" | "known"> | undefined;
   readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf" | "nameOf">;
   readonly corrections: UsageCorrections;
   readonly settlement: Pick<Settlement<Raw>, "expect" | "answered" | "follow">;

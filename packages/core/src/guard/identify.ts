@@ -49,7 +49,7 @@ export type Identify<Raw> = (exchange: Exchange<Raw>) => Identified | Promise<Id
  */
 export function createIdentify<Raw>(
   services: IdentifyServices<Raw>,
-  verifier: Pick<Verifier, "verify" | "knows">,
+  verifier: Pick<Verifier, "verify" | "known">,
   authentication: "required" | "optional",
 ): Identify<Raw> {
   const { health, sources, proofOfPossession, readCertificate, revocations, sharedKeys, challenges } = services;
@@ -65,7 +65,7 @@ export function createIdentify<Raw>(
   };
 
   function identifyNow(exchange: Exchange<Raw>): Identified | Promise<Identified> {
-    const credentials = readCredentials(exchange, sources, verifier.knows);
+    const credentials = readCredentials(exchange, sources, verifier.known);
     if (credentials.kind !== "token") return withoutToken(exchange, credentials);
     const { token, scheme } = credentials;
     const outcome = verifier.verify(token);

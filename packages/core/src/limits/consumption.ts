@@ -54,6 +54,7 @@ export interface GroupMember<Raw> {
   readonly policy: Policy<Raw>;
   /** Does the token alone say whom it counts? */
   readonly isByUser: boolean;
+  readonly isByAddress: boolean;
   /** Clients by partition. */
   readonly clients: TwoGenerationCache<string, KeptPolicy<Raw>>;
   /** The generation of overrides under which the clients were made. */
@@ -100,6 +101,7 @@ export class ConsumptionFactory<Raw> {
         member = {
           policy,
           isByUser: policy.isPlain && policy.per.length === 1 && policy.per[0] === "user",
+          isByAddress: policy.isPlain && countsAddresses(policy),
           clients: new TwoGenerationCache({ max: maxPartitions }),
           generation: this.#overrides.generation,
           topKeys: this.#topKeys.tableOf(policy.name),
@@ -184,7 +186,11 @@ export class ConsumptionFactory<Raw> {
     token: VerifiedToken | undefined,
   ): Maybe<AppliedPolicy<Raw> | TokenRefusal> {
     const generation = this.#overrides.generation;
-    const note = member.isByUser ? token?.note : undefined;
+    const note = member.isByUser
+      ? token?.note
+      : member.isByAddress
+        ? this.#partitions.knownAddress(exchange)
+        : undefined;
     let applied: KeptPolicy<Raw> | undefined;
     if (note !== undefined && note.writer === member && note.generation === generation)
       applied = note.value as KeptPolicy<Raw>;

@@ -2,7 +2,7 @@ import { claimAt, identifyingClaim, notIdentifying, checkIdentifying, showClaim 
 import type { TokenRefusal } from "../auth/token-refusal.js";
 import { refuseToken } from "../auth/token-refusal.js";
 import { kindFound } from "../http/denial-detail.js";
-import type { VerifiedToken } from "../auth/verifier.js";
+import type { TokenNote, VerifiedToken } from "../auth/verifier.js";
 import { canonicalAddress, mayBeProxy, unknownAddress } from "../http/address.js";
 import type { Exchange } from "../http/exchange.js";
 import type { Keyspace } from "../store/keyspace.js";
@@ -19,6 +19,11 @@ const maxAddresses = 10_000;
 /** Requests that are examined for proxies, whatever their address; later ones only if their address is new. */
 const maxExamined = 1000;
 const trustThatProxy = "let the application trust that proxy (Express: trust proxy, Koa: proxy and maxIpsCount)";
+
+/** An address of clients, with the consumption of a limit, kept for the next request from it. */
+export interface KnownAddress extends TokenNote {
+  readonly partition: string;
+}
 
 /** Problems with client addresses that requests have shown. */
 export interface SeenAddresses {
@@ -62,7 +67,7 @@ export class PartitionFinder<Raw> {
   readonly #ipv6PrefixLength: number;
   readonly #logger: Logger;
   /** Partitions by address, as the framework gives it. */
-  readonly #addresses = new TwoGenerationCache<string, string>({ max: maxAddresses });
+  readonly #addresses = new TwoGenerationCache<string, KnownAddress>({ max: maxAddresses });
   #unexamined = maxExamined;
   #trustsEveryProxy = false;
   #distrustsProxy = false;
@@ -141,17 +146,22 @@ export class PartitionFinder<Raw> {
   }
 
   address(exchange: Exchange<Raw>): string {
+    return this.knownAddress(exchange).partition;
+  }
+
+  /** The partition of the address of a client, the same object for many of its requests. */
+  knownAddress(exchange: Exchange<Raw>): KnownAddress {
     if (this.#unexamined > 0) this.#examineProxies(exchange);
     const { ip } = exchange;
-    let address = ip === undefined ? undefined : this.#addresses.get(ip);
-    if (address === undefined) {
-      const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
-      if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
-      if (this.#unexamined === 0 && !this.#countsProxy) this.#examineForwarding(exchange);
-      address = this.#keyspace.addressPartition(canonical);
-      // Behind a careless proxy the text may have any length.
-      if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
-    }
+    const known = ip === undefined ? undefined : this.#addresses.get(ip);
+    if (known !== undefined) return known;
+    const canonical = canonicalAddress(ip, this.#ipv6PrefixLength);
+    if (canonical === unknownAddress && !this.#lacksAddresses) this.#noteMissing(exchange);
+    if (this.#unexamined === 0 && !this.#countsProxy) this.#examineForwarding(exchange);
+    const partition = this.#keyspace.addressPartition(canonical);
+    const address = { partition, writer: undefined, generation: 0, value: undefined };
+    // Behind a careless proxy the text may have any length.
+    if (ip !== undefined && ip.length <= 64) this.#addresses.set(ip, address);
     return address;
   }
 

@@ -8,7 +8,7 @@ const maxClients = 256;
 /** Clients compared to find a quiet one to evict. */
 const sampleSize = 8;
 /** Requests of clients that are not in a full table, of which one brings its client into it. */
-const strangersForOne = 8;
+const strangersForOne = 32;
 /** Clients of one policy in one report. */
 const maxReported = 50;
 const intervalMs = 5000;
@@ -39,7 +39,7 @@ export class TopKeysTable {
 
   /**
    * Does it count a client that may not be in the table? Clients with few requests would only evict each other from a full
-   * table, so it counts one of a few of their requests. A busy client is soon in the table.
+   * table, so it counts few of their requests. A busy client is soon in the table.
    */
   admits(): boolean {
     return this.#clients.length < maxClients || (this.#strangers += 1) % strangersForOne === 0;

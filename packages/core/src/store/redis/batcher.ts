@@ -217,7 +217,7 @@ export class Batcher<Item, Answer> {
     const { resolvers, since } = batch;
     this.#options.observe?.({ questions: resolvers.length, durationMs: monotonicNow() - since, fault });
     this.#pending -= resolvers.length;
-    for (const [index, resolve] of resolvers.entries()) resolve(answerAt(index));
+    for (let index = 0; index < resolvers.length; index += 1) resolvers[index]?.(answerAt(index));
     this.wake();
   }
 }

@@ -100,15 +100,16 @@ function hasSameTerms(one: Question, other: Question): boolean {
 
 function haveSameTerms(some: readonly Consumption[], others: readonly Consumption[]): boolean {
   if (some.length !== others.length) return false;
-  for (const [index, one] of some.entries()) {
+  for (let index = 0; index < some.length; index += 1) {
+    const one = some[index];
     const other = others[index];
     if (
-      one.mode !== undefined ||
+      one?.mode !== undefined ||
       other?.mode !== undefined ||
-      one.limit !== other?.limit ||
-      one.windowSeconds !== other.windowSeconds ||
-      one.cost !== other.cost ||
-      one.refusesUnreadable !== other.refusesUnreadable
+      one?.limit !== other?.limit ||
+      one?.windowSeconds !== other?.windowSeconds ||
+      one?.cost !== other?.cost ||
+      one?.refusesUnreadable !== other?.refusesUnreadable
     )
       return false;
   }

@@ -204,8 +204,9 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
     let readsFail = false;
     let hasCounted = false;
     let writeFault: StoreFault | undefined;
-    for (const [index, answer] of answers.entries()) {
-      const part = answer instanceof StoreFault ? nothing : answer;
+    for (let index = 0; index < answers.length; index += 1) {
+      const answer = answers[index];
+      const part = answer === undefined || answer instanceof StoreFault ? nothing : answer;
       this.#tellUnreadable(part);
       readsFail ||= isServerFault(part.revoked);
       if (items[index]?.isCounted !== true) continue;
