@@ -21,6 +21,10 @@ export class RequestCount {
     this.#value += 1;
   }
 
+  get value(): number {
+    return this.#value;
+  }
+
   takeBack(): void {
     this.#value -= 1;
   }
@@ -57,6 +61,11 @@ export class RequestCounts {
   /** The count for an error that a check throws. */
   thrown(error: unknown): RequestCount {
     return error instanceof DenialError ? this.denied(error.code) : this.failed;
+  }
+
+  /** All requests so far. */
+  get total(): number {
+    return [this.allowed, this.answered, ...this.refusals].reduce((sum, { value }) => sum + value, 0);
   }
 
   /** The counts of requests that did not pass and were not answered. */
