@@ -274,7 +274,9 @@ function isPartition(key: QuotaKey): key is { readonly partition: string } {
 function checkPartition(partition: unknown): string {
   if (typeof partition === "string" && /^[A-Za-z0-9_.~-]{1,64}(:[A-Za-z0-9_.~-]{1,64})*$/.test(partition))
     return partition;
-  throw new TypeError("portcullis: a partition must be one that busiest(), overrides() or blocks() returned, unchanged");
+  throw new TypeError(
+    "portcullis: a partition must be one that busiest(), overrides() or blocks() returned, unchanged",
+  );
 }
 
 function checkText(policy: string, rule: string, text: unknown): asserts text is string {
