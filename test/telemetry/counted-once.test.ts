@@ -157,7 +157,9 @@ for (const adapter of everyAdapter)
 
     it("is counted once where no route is found, and where the client leaves while a check waits", async () => {
       const latch = openLatch();
-      const held = async (): Promise<void> => void (await latch.wait());
+      const held = async (): Promise<void> => {
+        await latch.wait();
+      };
       const wait = adapter.name.startsWith("Koa")
         ? async (_ctx: object, next: () => Promise<void>) => held().then(next)
         : (_req: object, _res: object, next: () => void) => void held().then(next);
@@ -214,7 +216,7 @@ function unauthorized({ name }: TestAdapter): AnyMiddleware {
   return (name.startsWith("Koa") ? koa : plain) as unknown as AnyMiddleware;
 }
 
-for (const [name, Framework] of [["Koa", Koa] as const, ["Koa 2", Koa2 as unknown as typeof Koa] as const])
+for (const [name, Framework] of [["Koa", Koa] as const, ["Koa 2", Koa2] as const])
   describe(`a request over HTTP/2 on ${name}`, () => {
     it("is counted once after an error that was swallowed", async () => {
       const gate = portcullis({ redis: "memory", auth: testAuth, logger: silentLogger }) as unknown as AnyGate;
