@@ -130,7 +130,7 @@ const setups: readonly Setup[] = [
     request: withToken,
     status: 503,
     noticed: async (app) => (await app.gate.examine()).some(({ code }) => code === "cluster_mode"),
-    log: /Redis refuses calls: (?:CLUSTERDOWN|MOVED|CROSSSLOT)/,
+    log: /Redis refuses calls: (CLUSTERDOWN|MOVED|CROSSSLOT).*"code":"store_unavailable".*"reason":"\1"/s,
     readyz: /"store":\{"kind":"redis","status":"down"/,
     examine: /cluster_mode.*pass a Cluster client/,
   },

@@ -5,6 +5,7 @@ import { portcullis as expressGate } from "@portcullis/express";
 import { portcullis as koaGate } from "@portcullis/koa";
 import { expect } from "chai";
 import express from "express";
+import type { RequestHandler } from "express";
 import Koa from "koa";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
@@ -56,7 +57,23 @@ describe("a gate that is made in a handler", () => {
     app.use((_req, res) => void res.send("ok"));
     await visit(app, 12);
     expect(said).to.have.length(1);
-    expect(said[0]).to.include("10 open gates were made at one place");
+    expect(said[0]).to.include("10 open gates of one place had one request each");
+  });
+
+  it("is none if an application makes a gate for each tenant when it starts, in a loop that waits for each", async () => {
+    const { options, said } = trial();
+    const gates = [];
+    for (let count = 0; count < 15; count += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      gates.push(expressGate(options));
+      // Another server of the process has requests meanwhile.
+      if (count > 0) continue;
+      const app = express();
+      app.use(gates[0]?.guard() as RequestHandler, (_req, res) => void res.send("ok"));
+      await visit(app, 3);
+    }
+    await Promise.all(gates.map((gate) => gate.close()));
+    expect(said).to.deep.equal([]);
   });
 
   it("is none if gates are made one after another and closed, or all at once when an application starts", async () => {

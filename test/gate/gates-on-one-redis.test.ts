@@ -386,3 +386,25 @@ describe("identities of several gates on one Redis, one of .NET among them", fun
     });
   });
 });
+
+describe("services that do not share their keys", () => {
+  it("are found by the keys that name the issuer, one for each prefix", async () => {
+    const base = freshPrefix();
+    for (const prefix of [`${base}a:`, `${base}b:`, `${base}b:`]) {
+      const gate = portcullis({
+        ...{ redis: testRedisUrl(), prefix, logger: silentLogger, service: "shop" },
+        auth: { issuer: id, audience: testAudience, secret: testSecret, algorithms: ["HS256"] },
+      });
+      cleanUp(() => gate.close());
+    }
+    const user = operate(testRedisUrl());
+    const find = async (): Promise<string[]> => {
+      const found: string[] = [];
+      for await (const keys of user.scanStream({ match: `${base}*portcullis:2:shared-issuer` }))
+        found.push(...(keys as string[]));
+      return [...new Set(found)].sort();
+    };
+    await until(async () => (await find()).length === 2);
+    expect(await find()).to.deep.equal(["a", "b"].map((name) => `${base}${name}:portcullis:2:shared-issuer`));
+  });
+});

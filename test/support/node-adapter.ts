@@ -1,6 +1,6 @@
 import type { Gate, PortcullisOptions } from "@portcullis/core";
 import { createGate, errorOf, exchangeFor, lateError, NodeExchange, writeAnswer } from "@portcullis/core/adapter";
-import type { Attachment, Check, RequestState } from "@portcullis/core/adapter";
+import type { Attachment, Check, RequestState, Verdict } from "@portcullis/core/adapter";
 import type { IncomingMessage, ServerResponse } from "node:http";
 
 export type Middleware = (req: IncomingMessage, res: ServerResponse, next: (error?: unknown) => void) => void;
@@ -36,7 +36,15 @@ function bindCheck(check: Check<IncomingMessage>, property: string, attachment: 
   async function decide(req: IncomingMessage, res: ServerResponse): Promise<boolean> {
     // The attachment separates the users that several gates identify on one request.
     const exchange = exchangeFor(req, attachment, (state) => new PlainExchange(req, res, state));
-    const verdict = await check(exchange);
+    let verdict: Verdict;
+    try {
+      verdict = await check(exchange);
+    } catch (error) {
+      // The gate counts each request once, also if an error handler lets it go on.
+      exchange.state.fail(attachment, error);
+      throw error;
+    }
+    if (!verdict.allowed) exchange.state.refuse(attachment, verdict);
     if (verdict.allowed) {
       exchange.state.showFacts(req, property);
       if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);

@@ -125,6 +125,27 @@ describe("the audit trail", () => {
     expect(lockOuts.begins("alice", 1000)).to.equal(true);
   });
 
+  it("tells of a lock-out at once after another one was ended, and of short ones", async () => {
+    const gate = open();
+    const login = gate.throttleLogin({ account: () => "Alice", pair: { limit: 1, window: "1h" } });
+    const attempt = async (): Promise<void> => {
+      const exchange = fakeExchange({ method: "POST", ip: "192.0.2.1" });
+      if ((await login.check(exchange)).allowed) await exchange.state.facts.loginAttempt?.fail();
+    };
+    for (let round = 0; round < 3; round += 1) {
+      for (let index = 0; index < 3; index += 1) await attempt();
+      await gate.logins.unblock({ account: "Alice", ip: "192.0.2.1" });
+    }
+    expect(heard().filter(({ type }) => type === "login_locked")).to.have.length(3);
+    let now = 0;
+    const lockOuts = new LockOuts(() => now);
+    for (const at of [0, 1000, 1500]) {
+      now = at;
+      expect(lockOuts.begins("alice", 400)).to.equal(true);
+      expect(lockOuts.begins("alice", 400)).to.equal(false);
+    }
+  });
+
   it("tells of sign-ins that the handler of a login route reports, and not of attempts without a result", async () => {
     const gate = open();
     const login = gate.throttleLogin({ account: () => "alice" });

@@ -72,9 +72,9 @@ export function createGate<Raw, Middleware extends object>(
       'portcullis: no redis was given, so limits and revocations are per process; pass a URL, or "memory"',
     );
   }
-  const openGate = addOpenGate(resolved);
   const now = wallNow;
   const telemetry = new Telemetry({ ...resolved.telemetry, gate: takeGateName(resolved.telemetry.gate) });
+  const openGate = addOpenGate(resolved, telemetry.requests);
   const developmentLog = resolved.telemetry.debug ? new DevelopmentLog() : undefined;
   const audit = new AuditTrail(resolved.audit, logger);
 

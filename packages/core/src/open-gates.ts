@@ -1,10 +1,10 @@
 import { callSite } from "./lib/call-site.js";
 import { operations } from "./lib/documentation.js";
-import { setImmediate } from "./lib/real-timers.js";
 import type { PartitionPart, Policy } from "./limits/policy.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ResolvedRedis } from "./store/redis/options.js";
 import type { Logger } from "./telemetry/logger.js";
+import type { RequestCounts } from "./telemetry/request-counts.js";
 
 /** A gate among the open gates of this process, for mistakes that only several gates together show. */
 export interface OpenGate<Raw> {
@@ -23,29 +23,25 @@ interface Place {
   readonly policies: Map<string, Map<object, Shape>>;
 }
 
-/** The gates that were made at one place in the code. */
-interface Site {
-  open: number;
-  /** Gates that were made in a turn of the event loop of their own, and are open. */
-  turns: number;
-  isThisTurn: boolean;
-}
-
 /** Places in the code that a warning has named. */
 const warnedSites = new Set<string>();
 
 const places = new Map<string, Place>();
 const clientIds = new WeakMap<object, number>();
-const sites = new Map<string, Site>();
+/** The requests of the open gates that were made at one place in the code. */
+const sites = new Map<string, Set<RequestCounts>>();
 const maxSites = 1000;
-/** So many gates of one place in the code, each made in a turn of its own, are too many. */
-const manyTurns = 10;
+/** So many gates of one place in the code that have had a single request are each made for a request. */
+const manyGates = 10;
 let clients = 0;
 
 /** Adds a gate to the open gates. Warns once for each place in the code if a handler of requests made it. */
-export function addOpenGate<Raw>({ redis, prefix, logger }: ResolvedOptions<Raw>): OpenGate<Raw> {
+export function addOpenGate<Raw>(
+  { redis, prefix, logger }: ResolvedOptions<Raw>,
+  requests: RequestCounts,
+): OpenGate<Raw> {
   const gate = {};
-  const leaveSite = noteSite(logger);
+  const leaveSite = noteSite(logger, requests);
   const text = redis === undefined ? undefined : `${prefix} ${placeOf(redis.security)}`;
   const place: Place = (text === undefined ? undefined : places.get(text)) ?? { gates: 0, policies: new Map() };
   const { policies: named } = place;
@@ -104,26 +100,26 @@ function placeOf(target: ResolvedRedis["security"]): string {
   return `client ${clients}`;
 }
 
-/** Notes where in the code a gate is made. Returns a function for its end. */
-function noteSite(logger: Logger): () => void {
+/**
+ * Notes where in the code a gate is made. Returns a function for its end. Behind an `await` the stack does not show the server:
+ * then gates that are made for one request each show it, since a gate that an application makes when it starts has had none so
+ * far, and later has many.
+ */
+function noteSite(logger: Logger, requests: RequestCounts): () => void {
   const stack = wholeStack();
   const at = callSite(stack) ?? "";
   if (isOfRequest(stack)) warnOfHandler(logger, at, "a gate was made while a request was handled");
   if (at === "") return () => undefined;
-  const site = sites.get(at) ?? { open: 0, turns: 0, isThisTurn: false };
+  const site = sites.get(at) ?? new Set<RequestCounts>();
   if (sites.size < maxSites) sites.set(at, site);
-  site.open += 1;
-  if (!site.isThisTurn) {
-    site.isThisTurn = true;
-    site.turns += 1;
-    setImmediate(() => (site.isThisTurn = false)).unref();
+  if (!warnedSites.has(at)) {
+    const used = [...site].filter(({ total }) => total === 1).length;
+    if (used >= manyGates) warnOfHandler(logger, at, `${used} open gates of one place had one request each`);
   }
-  if (site.turns >= manyTurns)
-    warnOfHandler(logger, at, `${site.open} open gates were made at one place, one after another`);
+  site.add(requests);
   return () => {
-    site.open -= 1;
-    site.turns = Math.min(site.turns, site.open);
-    if (site.open === 0) sites.delete(at);
+    site.delete(requests);
+    if (site.size === 0) sites.delete(at);
   };
 }
 

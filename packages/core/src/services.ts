@@ -251,6 +251,7 @@ export function createServices<Raw>(
     revocationsOrMissing: revocations ?? missingRevocations,
     logins: {
       store: stores.logins,
+      storeFailure: () => stores.cause(),
       local: new MemoryLoginStore(),
       ...{ keys: keyspace, telemetry, audit, logger, ipv6PrefixLength, instances, now },
       throttles: new Map(),
@@ -262,6 +263,7 @@ export function createServices<Raw>(
     }),
     idempotency: new Idempotency({
       store: stores.idempotency,
+      storeFailure: () => stores.cause(),
       ...{ keys: keyspace, telemetry, refuseAnonymous: (detail) => challenges.credentialsRequired(detail), unguarded },
     }),
     channels: new ChannelService({

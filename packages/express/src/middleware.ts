@@ -14,6 +14,7 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
     const exchange = exchangeOf(req, attachment);
 
     function apply(verdict: Verdict): void {
+      if (!verdict.allowed) exchange.state.refuse(attachment, verdict);
       if (!verdict.allowed && res.headersSent) return next(lateError(verdict));
       try {
         if (!verdict.allowed) return writeAnswer(res, verdict);
@@ -21,12 +22,14 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
         if (!res.headersSent) for (const [name, value] of verdict.headers) res.setHeader(name, value);
       } catch (error) {
         // A property without a setter, or a function of other middleware. Nobody hears an error after a promise.
-        return fail(error);
+        return fail(error, verdict);
       }
       next();
     }
 
-    function fail(thrown: unknown): void {
+    /** @param verdict The verdict that could not be applied; none if the check has thrown. */
+    function fail(thrown: unknown, verdict?: Verdict): void {
+      if (verdict === undefined) exchange.state.fail(attachment, thrown);
       try {
         exchange.state.showRefusal(req, thrown);
       } catch (error) {

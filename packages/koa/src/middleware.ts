@@ -25,18 +25,19 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
     try {
       answer = check(exchange);
     } catch (error) {
-      return fail(exchange, error);
+      return fail(exchange, attachment, error);
     }
     if (!(answer instanceof Promise)) return apply(exchange, answer, next);
     return answer.then(
       (verdict) => apply(exchange, verdict, next),
-      (error: unknown) => fail(exchange, error),
+      (error: unknown) => fail(exchange, attachment, error),
     );
   };
   return registerMiddleware(middleware);
 
   function apply(exchange: KoaExchange, verdict: Verdict, next: Next): Promise<unknown> {
     const { raw: ctx, state } = exchange;
+    if (!verdict.allowed) state.refuse(attachment, verdict);
     try {
       if (!verdict.allowed) answerHeld(ctx, verdict);
       else {
@@ -57,8 +58,9 @@ export function bindCheck(check: Check<Context>, property: string, attachment: A
   }
 }
 
-function fail(exchange: KoaExchange, error: unknown): Promise<never> {
+function fail(exchange: KoaExchange, attachment: Attachment, error: unknown): Promise<never> {
   endHandling(exchange);
+  exchange.state.fail(attachment, error);
   exchange.state.showRefusal(exchange.raw, error);
   return failWithError(error);
 }

@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import type { LimitOptions } from "@portcullis/core";
+import { signToken, testAuth } from "@portcullis/testkit";
 import type { FakeGate, FakeOptions } from "../../support/fake-gate.js";
-import { openGate } from "../../support/fake-gate.js";
+import { fakeExchange, openGate } from "../../support/fake-gate.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
 
 const limit: LimitOptions = { name: "a", per: "ip", limit: 10, window: "1m" };
@@ -44,6 +45,28 @@ describe("two limits of one name", () => {
       expect(named(three.said)).to.have.length(0);
     });
   }
+
+  it("are none by a claim that is named as text and as a list of one name, and a warning by a name with dots", () => {
+    const { gate, said } = open({ auth: testAuth });
+    for (const claim of ["tenant", ["tenant"]]) gate.limit({ ...limit, per: { claim } });
+    expect(named(said)).to.have.length(0);
+    // The text is a path as well; the list is not.
+    for (const claim of ["a.b", ["a.b"]]) gate.limit({ ...limit, name: "dots", per: { claim } });
+    expect(named(said)).to.have.length(1);
+  });
+
+  it("by a claim as text and as a list of one name are one counter", async () => {
+    const { gate } = open({ auth: testAuth, limits: [] });
+    const auth = await signToken({ tenant: "acme" });
+    const one = { ...limit, limit: 1 };
+    const statuses: unknown[] = [];
+    for (const claim of ["tenant", ["tenant"]]) {
+      const exchange = fakeExchange({ headers: { authorization: `Bearer ${auth}` } });
+      await gate.guard().check(exchange);
+      statuses.push((await gate.limit({ ...one, per: { claim } }).check(exchange)).allowed);
+    }
+    expect(statuses).to.deep.equal([true, false]);
+  });
 
   it("are none if only their maximum, cost or condition differ, or if they are on other stores", () => {
     const { gate, said } = open();

@@ -18,6 +18,8 @@ import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
 export interface IdempotencyServices {
   readonly store: IdempotencyStore;
+  /** The reason for which the store fails, as far as it is known. */
+  readonly storeFailure: () => string | undefined;
   readonly keys: Keyspace;
   readonly telemetry: Telemetry;
   /** The refusal of a request without a caller. */
@@ -179,7 +181,7 @@ export class Idempotency {
     return policy === "allow"
       ? allowed
       : unavailable("the store of idempotent requests does not answer", "store_unavailable", () => ({
-          reason: fault.reply ?? fault.kind,
+          reason: fault.reply ?? this.#services.storeFailure() ?? fault.kind,
         }));
   }
 

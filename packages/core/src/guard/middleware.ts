@@ -2,6 +2,7 @@ import type { ApplyProblemTypes } from "../http/problem-types.js";
 import { typeProblems } from "../http/problem-types.js";
 import type { DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
+import type { RequestCounts } from "../telemetry/request-counts.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { allowAnonymous, throwOnDenial } from "./compose.js";
 import { observeOutcome } from "./request-outcomes.js";
@@ -27,11 +28,12 @@ export interface MiddlewareFactoryOptions<Raw, Middleware> extends Omit<OutcomeS
 export class MiddlewareFactory<Raw, Middleware extends object> {
   readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
   readonly #checks = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
-  readonly #attachments = attachmentsOf({});
+  readonly #attachments: ReturnType<typeof attachmentsOf>;
   readonly #state = { isDraining: false };
 
   constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
+    this.#attachments = attachmentsOf({}, options.telemetry.requests);
   }
 
   /** From now on, every response of a middleware ends its connection. */
@@ -49,7 +51,7 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     }: Partial<Pick<MiddlewareCheck<Raw>, "lenient" | "identifies">> & Pick<OutcomeRules, "isRoute"> = {},
   ): Middleware {
     checkOneOf("onDeny", onDeny, ["respond", "throw"]);
-    const observed = this.observe(check, { isRoute, throws: onDeny === "throw" });
+    const observed = this.observe(check, { isRoute });
     const attachment = identifies ? this.#attachments.identifying : this.#attachments.plain;
     const middleware = this.#options.bind(onDeny === "throw" ? throwOnDenial(observed) : observed, attachment);
     this.#checks.set(middleware, { check, onDeny, lenient, identifies });
@@ -84,6 +86,6 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   }
 }
 
-function attachmentsOf(gate: object): { readonly identifying: Attachment; readonly plain: Attachment } {
-  return { identifying: { gate, identifies: true }, plain: { gate, identifies: false } };
+function attachmentsOf(gate: object, counts: RequestCounts): Readonly<Record<"identifying" | "plain", Attachment>> {
+  return { identifying: { gate, identifies: true, counts }, plain: { gate, identifies: false, counts } };
 }

@@ -5,6 +5,7 @@ import type { DevelopmentLog } from "../telemetry/development-log.js";
 import { events } from "../telemetry/events.js";
 import type { Logger } from "../telemetry/logger.js";
 import { hearsDebug } from "../telemetry/logger.js";
+import type { RequestCount } from "../telemetry/request-counts.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 
 export interface OutcomeServices {
@@ -20,29 +21,25 @@ export interface OutcomeServices {
 export interface OutcomeRules {
   /** Does the middleware answer requests for paths of its own alone? Then it does not decide about those that it lets pass. */
   readonly isRoute?: boolean | undefined;
-  /** May other middleware see a request that this one has refused, since the refusal is thrown? */
-  readonly throws?: boolean | undefined;
 }
 
 type AnyCheck<Raw, V> = (exchange: GateExchange<Raw>) => V | Promise<V>;
 
 /**
  * The check with an outcome that is counted, logged and published. A gate counts each request once, whatever the number of its
- * middleware: at the first one, and again only if a later one refuses. Everything runs in the asynchronous context of the
- * request. The functions that note an outcome are made once, not for each request.
+ * middleware: at the first one, and in another count if a later one decides otherwise. Everything runs in the asynchronous context
+ * of the request. The functions that note an outcome are made once, except for a request that goes on after a refusal.
  */
 export function observeOutcome<Raw, V extends Verdict>(
   check: AnyCheck<Raw, V>,
   { telemetry, logger, developmentLog, stop }: OutcomeServices,
-  { isRoute = false, throws = false }: OutcomeRules = {},
+  { isRoute = false }: OutcomeRules = {},
 ): AnyCheck<Raw, V> {
   const logs = hearsDebug(logger);
   const first = noteWith("first");
   const later = noteWith("later");
-  const again = noteWith("again");
   const route = noteWith("route");
-  // Only for these the notes need the request.
-  const needsRequest = throws || developmentLog !== undefined;
+  const { requests } = telemetry;
 
   return function observed(exchange) {
     if (stop.isDraining) exchange.endConnection?.();
@@ -63,43 +60,81 @@ export function observeOutcome<Raw, V extends Verdict>(
     } catch (error) {
       return note.fail(error);
     }
-    if (needsRequest) return noteWithRequest(note, verdict, exchange);
+    if (developmentLog !== undefined) return showInDevelopment(note, verdict, exchange);
     return verdict instanceof Promise ? verdict.then(note.end, note.fail) : note.end(verdict);
   }
 
-  function noteFor({ state }: GateExchange<Raw>): Note<V> {
+  function noteFor(exchange: GateExchange<Raw>): Note<V> {
+    const { state } = exchange;
+    const before = state.countAt(requests);
+    if (before !== undefined) return noteAfter(before, exchange);
     if (isRoute) return state.wasVisitedBy(telemetry) ? later : route;
-    if (state.visit(telemetry)) return first;
-    return state.isDone(telemetry.refusedMark) ? again : later;
+    return state.visit(telemetry) ? first : later;
   }
 
-  function noteWithRequest(note: Note<V>, verdict: V | Promise<V>, exchange: GateExchange<Raw>): V | Promise<V> {
+  /** The note for a request that this gate has refused before: an error handler let it go on, or answers with this check. */
+  function noteAfter(before: RequestCount, exchange: GateExchange<Raw>): Note<V> {
+    const { state } = exchange;
+
+    function move(to: RequestCount): void {
+      // Another check of the request may have moved it meanwhile.
+      if (!state.isDone(before)) return;
+      state.markUndone(before);
+      before.takeBack();
+      to.add();
+    }
+
+    function refuse(count: RequestCount): void {
+      move(count);
+      state.markCounted(count);
+    }
+
+    return {
+      end(verdict) {
+        if (!verdict.allowed && verdict.problem !== undefined) {
+          refuse(requests.denied(verdict.problem.code));
+          report(verdict);
+        } else {
+          exchange.onClose((status) => {
+            if (!before.explains(status)) move(requests.allowed);
+          });
+        }
+        return verdict;
+      },
+      fail(error) {
+        refuse(requests.thrown(error));
+        throw error;
+      },
+    };
+  }
+
+  function showInDevelopment(note: Note<V>, verdict: V | Promise<V>, exchange: GateExchange<Raw>): V | Promise<V> {
     function end(late: V): V {
-      if (!late.allowed && late.problem !== undefined) {
-        exchange.state.markDone(telemetry.refusedMark);
-        developmentLog?.refused(telemetry.gate, late, exchange);
-      }
+      if (!late.allowed && late.problem !== undefined) developmentLog?.refused(telemetry.gate, late, exchange);
       return note.end(late);
     }
 
     return verdict instanceof Promise ? verdict.then(end, note.fail) : end(verdict);
   }
 
-  function noteWith(place: "first" | "later" | "again" | "route"): Note<V> {
-    const isCounted = place !== "again";
-    const hasPassed = place === "later";
+  function noteWith(place: "first" | "later" | "route"): Note<V> {
+    function refuse(count: RequestCount): void {
+      if (place === "later") requests.allowed.takeBack();
+      count.add();
+    }
+
     return {
       end(verdict) {
         if (verdict.allowed) {
-          if (place === "first") telemetry.passed();
+          if (place === "first") requests.allowed.add();
         } else if (verdict.problem !== undefined) {
-          if (isCounted) telemetry.refused(verdict.problem.code, hasPassed);
+          refuse(requests.denied(verdict.problem.code));
           report(verdict);
-        } else if (place === "first" || place === "route") telemetry.answered();
+        } else if (place !== "later") requests.answered.add();
         return verdict;
       },
       fail(error) {
-        if (isCounted) telemetry.failed(hasPassed);
+        refuse(requests.thrown(error));
         throw error;
       },
     };

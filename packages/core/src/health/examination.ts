@@ -74,12 +74,30 @@ export async function examineGate<Raw>({
   return findings;
 }
 
+const unknownAuthority = "the authority of its certificate is unknown: pass it as tls.ca";
+
 /** The meaning of a cause, for an operator. */
 const advice: Readonly<Record<string, string>> = {
   WRONGPASS: "the user or the password is wrong",
   NOAUTH: "Redis asks for a password",
   ECONNREFUSED: "nothing listens at this address",
   ENOTFOUND: "the name of the host is unknown",
+  ETIMEDOUT: "nothing answers at this address, or TLS (rediss://) meets a port without TLS",
+  ECONNRESET: "the other side ended the connection; a port with TLS needs rediss://",
+  SELF_SIGNED_CERT_IN_CHAIN: unknownAuthority,
+  DEPTH_ZERO_SELF_SIGNED_CERT: unknownAuthority,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unknownAuthority,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: unknownAuthority,
+  CERT_HAS_EXPIRED: "the certificate of the server has expired",
+  ERR_TLS_CERT_ALTNAME_INVALID: "the certificate of the server is for another name",
+  NOPERM: "the user lacks a permission",
+  LOADING: "Redis is loading its data",
+  MASTERDOWN: "a replica has lost its master",
+  CLUSTERDOWN: "the Cluster does not serve all slots, or the client is one of a single server",
+  READONLY: "the address leads to a replica",
+  MISCONF: "Redis cannot write its snapshot to the disk",
+  OOM: "the memory of Redis is full",
+  MAXCLIENTS: "Redis has the maximum number of clients",
 };
 
 function describeFault(error: unknown, cause: string | undefined): Finding[] {

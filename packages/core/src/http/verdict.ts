@@ -113,6 +113,11 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   keys_unavailable: { status: outage.status, title: "The keys that verify access tokens are unavailable" },
 };
 
+/** Status of the response for a refusal. */
+export function statusOf(code: DenialCode): number {
+  return denials[code].status;
+}
+
 /** An RFC 9457 problem. */
 export interface Problem {
   /** A type registered with IANA, or one of option `problemTypes`, or `about:blank`. */

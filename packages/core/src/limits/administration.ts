@@ -86,7 +86,7 @@ export interface TopKey {
   readonly key: string | undefined;
   /**
    * The name of the client in the store: a digest for addresses, header values and identifiers with unusual characters. Every
-   * method accepts it as a key.
+   * method accepts it as the key `{ partition }`.
    */
   readonly partition: string;
   /** Requests (or units of cost) in the last one to two minutes, admitted or not. */
@@ -131,9 +131,9 @@ export interface Quotas {
   unblock(policy: string, key: QuotaKey): Promise<void>;
   /** Overrides limit or window of one client, or of all clients without an override of their own. */
   setOverride(policy: string, override: QuotaOverride): Promise<void>;
-  /** Overrides limit or window of one client. */
+  /** Overrides limit or window of one client; with an undefined key, as without a key. */
   setOverride(policy: string, key: QuotaKey | undefined, override: QuotaOverride): Promise<void>;
-  /** Ends an override. */
+  /** Ends the override of one client, or without a key the one for all clients. */
   clearOverride(policy: string, key?: QuotaKey): Promise<void>;
 }
 

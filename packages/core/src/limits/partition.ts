@@ -224,7 +224,7 @@ export type QuotaKeyPart = string | { readonly issuer: string; readonly value: I
 
 /**
  * Names a client of a policy: its address, the `principal` of a user, the value of a header, or the key that the function
- * returned; a list if `per` is a list; or the `partition` that `busiest()` returned.
+ * returned; a list if `per` is a list; or the `partition` that `busiest()`, `overrides()` or `blocks()` returned.
  */
 export type QuotaKey = QuotaKeyPart | readonly QuotaKeyPart[] | { readonly partition: string };
 
@@ -284,7 +284,9 @@ function isPartition(key: QuotaKey): key is { readonly partition: string } {
 function checkPartition(partition: unknown): string {
   if (typeof partition === "string" && /^[A-Za-z0-9_.~-]{1,64}(:[A-Za-z0-9_.~-]{1,64})*$/.test(partition))
     return partition;
-  throw new TypeError("portcullis: a partition must be one that busiest() returned, unchanged");
+  throw new TypeError(
+    "portcullis: a partition must be one that busiest(), overrides() or blocks() returned, unchanged",
+  );
 }
 
 function checkText(policy: string, rule: string, text: unknown): asserts text is string {

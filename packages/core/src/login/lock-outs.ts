@@ -16,6 +16,12 @@ export class LockOuts {
     this.#now = now;
   }
 
+  /** An attempt was admitted by these counters, so that none of them locks any more: the next refusal begins a lock-out. */
+  end(keys: readonly string[]): void {
+    if (this.#until.size === 0) return;
+    for (const key of keys) this.#until.delete(key);
+  }
+
   /** Does a lock-out by this counter begin with this refusal, as far as this process knows? */
   begins(key: string, retryMs: number): boolean {
     const now = this.#now();

@@ -40,6 +40,8 @@ export interface LoginServices {
   readonly logger: Logger;
   readonly ipv6PrefixLength: number;
   readonly instances: number;
+  /** The reason for which the store fails, as far as it is known. */
+  readonly storeFailure: () => string | undefined;
   /** Unix milliseconds. */
   readonly now: () => number;
   /** The limits of each throttle of this gate, by its name. */
@@ -60,6 +62,9 @@ const refusalCauses = {
   pair: "too many attempts for this account from this address or device",
   account: "too many attempts for this account",
 } as const;
+
+/** The counters that may refuse an attempt. */
+const refusers = ["address", "pair", "account"] as const;
 
 /** The key of the counter that refuses an attempt. */
 function keyOfRefusal({ address, accountAndIp, account }: AttemptQuestion, by: "address" | "pair" | "account"): string {
@@ -138,6 +143,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
         headers: [retryAfter(retryMs / 1000)],
       });
     }
+    lockOuts.end(refusers.map((by) => keyOfRefusal(counted.question, by)));
     const resolution = openResolution(counted, account, exchange.ip);
     const release = await semaphore.acquire(exchange.signal);
     if (release === undefined) {
@@ -248,7 +254,7 @@ export function throttleLogin<Raw>(options: ResolvedLogin<Raw>, services: LoginS
     return stricter === undefined || fallback instanceof StoreFault
       ? unavailable(`the store cannot count: ${answer.kind}`, "store_unavailable", () => ({
           policy: name,
-          reason: answer.reply,
+          reason: answer.reply ?? services.storeFailure(),
         }))
       : { store: withoutAnswer(question), question: stricter, answer: fallback };
   }

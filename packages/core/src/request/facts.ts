@@ -17,3 +17,33 @@ export interface Facts {
   /** The sign-in attempt that `throttleLogin()` let through; undefined before it. */
   readonly loginAttempt: LoginAttempt | undefined;
 }
+
+/** The facts as the state of a request writes them. */
+export type WritableFacts = { -readonly [Name in keyof Facts]: Facts[Name] };
+
+/** The facts at a gate after the first one: identity is its own, the rest is that of the first gate. */
+export class FurtherFacts implements WritableFacts {
+  auth: Auth | undefined = undefined;
+  loginAttempt: LoginAttempt | undefined = undefined;
+  readonly #first: WritableFacts;
+
+  constructor(first: WritableFacts) {
+    this.#first = first;
+  }
+
+  get cache(): RequestCache | undefined {
+    return this.#first.cache;
+  }
+
+  set cache(cache: RequestCache | undefined) {
+    this.#first.cache = cache;
+  }
+
+  get quotas(): readonly Quota[] {
+    return this.#first.quotas;
+  }
+
+  set quotas(quotas: readonly Quota[]) {
+    this.#first.quotas = quotas;
+  }
+}

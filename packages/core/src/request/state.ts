@@ -2,11 +2,13 @@ import type { Auth } from "../auth/claims.js";
 import type { VerifiedToken } from "../auth/verifier.js";
 import type { RequestCache } from "../cache/cache-types.js";
 import type { Exchange } from "../http/exchange.js";
-import type { Denied, Verdict } from "../http/verdict.js";
+import type { Denied, Reply, Verdict } from "../http/verdict.js";
 import type { Quota } from "../http/quota.js";
 import type { LoginAttempt } from "../login/attempt.js";
 import { DenialError } from "../http/verdict.js";
-import type { Facts } from "./facts.js";
+import type { RequestCount, RequestCounts } from "../telemetry/request-counts.js";
+import { FurtherFacts } from "./facts.js";
+import type { Facts, WritableFacts } from "./facts.js";
 
 /** An exchange at one gate, with the state that the middleware of this gate shares. */
 export interface GateExchange<Raw = unknown> extends Exchange<Raw> {
@@ -22,15 +24,18 @@ export interface Attachment {
   readonly gate: object;
   /** Does the middleware identify the sender, or decide by identity? Then it ignores what another gate found out. */
   readonly identifies: boolean;
+  /** The counts of the requests at the gate. @default none */
+  readonly counts?: RequestCounts | undefined;
 }
 
 /** Bits of the facts that a run of a middleware has found out. */
 const found = { auth: 1, cache: 2, quotas: 4, loginAttempt: 8 } as const;
-/** Bits that stay for the whole request: a guard has looked for the sender, or a condition has skipped the guard. */
-const lasting = { identified: 16, guardSkipped: 32 } as const;
-const lastingBits = lasting.identified | lasting.guardSkipped;
-
-type WritableFacts = { -readonly [Name in keyof Facts]: Facts[Name] };
+/**
+ * Bits that stay for the whole request: a guard has looked for the sender, a condition has skipped the guard, or (at the first
+ * gate, for all gates) a check has refused the request or thrown.
+ */
+const lasting = { identified: 16, guardSkipped: 32, refused: 64 } as const;
+const lastingBits = lasting.identified | lasting.guardSkipped | lasting.refused;
 
 /** The part of the state that all gates of one request share. */
 interface SharedState {
@@ -188,6 +193,31 @@ export class RequestState {
     this.#found |= lasting.guardSkipped;
   }
 
+  /**
+   * A check at this attachment has refused or answered the request. If other middleware runs after all, the refusal was not
+   * the end of the request, and the gate counts its next decision in its place.
+   */
+  refuse({ counts }: Attachment, { problem }: Denied | Reply): void {
+    if (counts !== undefined && problem !== undefined) this.markCounted(counts.denied(problem.code));
+  }
+
+  /** A check at this attachment has thrown. The rest is as for {@link refuse}. */
+  fail({ counts }: Attachment, thrown: unknown): void {
+    if (counts !== undefined) this.markCounted(counts.thrown(thrown));
+  }
+
+  /** The request is among those of this count, which did not pass. */
+  markCounted(count: RequestCount): void {
+    this.first.#found |= lasting.refused;
+    if (!this.isDone(count)) this.markDone(count);
+  }
+
+  /** The count of the gate that contains this request; undefined if the gate has not refused it. */
+  countAt(counts: RequestCounts): RequestCount | undefined {
+    if ((this.first.#found & lasting.refused) === 0) return undefined;
+    return counts.refusals.find((count) => this.isDone(count));
+  }
+
   /** Brings back the sender that was known before a check that refused. */
   restore(verified: VerifiedToken | undefined): void {
     this.#verified = verified;
@@ -308,33 +338,6 @@ export class RequestState {
     let state: RequestState | undefined = this.first;
     while (state !== undefined && state.#property !== property) state = state.#next;
     return state;
-  }
-}
-
-/** The facts at a gate after the first one: identity is its own, the rest is that of the first gate. */
-class FurtherFacts implements WritableFacts {
-  auth: Auth | undefined = undefined;
-  loginAttempt: LoginAttempt | undefined = undefined;
-  readonly #first: WritableFacts;
-
-  constructor(first: WritableFacts) {
-    this.#first = first;
-  }
-
-  get cache(): RequestCache | undefined {
-    return this.#first.cache;
-  }
-
-  set cache(cache: RequestCache | undefined) {
-    this.#first.cache = cache;
-  }
-
-  get quotas(): readonly Quota[] {
-    return this.#first.quotas;
-  }
-
-  set quotas(quotas: readonly Quota[]) {
-    this.#first.quotas = quotas;
   }
 }
 

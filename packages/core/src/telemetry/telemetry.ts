@@ -1,4 +1,4 @@
-import type { DenialCode, Denied } from "../http/verdict.js";
+import type { Denied } from "../http/verdict.js";
 import type { MessageOutcome } from "../store/ports/channels.js";
 import type { Algorithm } from "../store/ports/decisions.js";
 import type { FaultKind } from "../store/ports/fault.js";
@@ -7,6 +7,7 @@ import { CounterList, Histogram } from "./counters.js";
 import { events } from "./events.js";
 import { gauge, total } from "./metrics.js";
 import type { Metric } from "./metrics.js";
+import { RequestCounts } from "./request-counts.js";
 import type { ResolvedTelemetry } from "./options.js";
 
 /** As in lib/breaker.ts, which imports this file. */
@@ -80,19 +81,11 @@ export class Telemetry {
   readonly gate: string;
   /** Histogram of decisions; undefined where they are not measured. */
   readonly decisions: Histogram | undefined;
-  /** A mark on requests that the gate has refused. */
-  readonly refusedMark: object = {};
-  /** Requests that the first middleware of the gate let pass, and those among them that a later one refused. */
-  #passed = 0;
-  #refusedLater = 0;
-  #allowed = 0;
-  #answered = 0;
-  #refused = 0;
-  #failed = 0;
+  /** Requests by outcome. */
+  readonly requests: RequestCounts = new RequestCounts();
   #dataLosses = 0;
   #lostGiveBacks = 0;
   readonly #counters = new CounterList();
-  readonly #denied = this.#counters.add("portcullis_denied_total", "Requests refused, by code.");
   readonly #degraded = this.#counters.add(
     "portcullis_degraded_total",
     "Decisions that a policy made because the store could not answer.",
@@ -169,29 +162,6 @@ export class Telemetry {
     this.decisions = decisions
       ? new Histogram("portcullis_decision_duration_seconds", "Time of each decision, by outcome.", "outcome", buckets)
       : undefined;
-  }
-
-  /** The first middleware of the gate has let a request pass. */
-  passed(): void {
-    this.#passed += 1;
-  }
-
-  /** The gate has answered a request itself, before anything of it let the request pass. */
-  answered(): void {
-    this.#answered += 1;
-  }
-
-  /** A request was refused. It is counted by its first refusal; `hasPassed` tells that middleware has let it pass before. */
-  refused(code: DenialCode, hasPassed: boolean): void {
-    this.#refused += 1;
-    if (hasPassed) this.#refusedLater += 1;
-    this.#denied.add({ code });
-  }
-
-  /** A function of the application threw while the gate decided. */
-  failed(hasPassed: boolean): void {
-    this.#failed += 1;
-    if (hasPassed) this.#refusedLater += 1;
   }
 
   /** Publishes a refusal. */
@@ -339,30 +309,8 @@ export class Telemetry {
     this.#messages.add({ outcome });
   }
 
-  /**
-   * A counter must not fall. A request that passed the first middleware counts as allowed until another one refuses it, which
-   * a reading between the two would show.
-   */
-  #countAllowed(): number {
-    this.#allowed = Math.max(this.#allowed, this.#passed - this.#refusedLater);
-    return this.#allowed;
-  }
-
   /** All metrics. A counter that has counted nothing has no samples, except where a zero is informative. */
   read(): Metric[] {
-    const allowed = total(
-      "portcullis_allowed_total",
-      "Requests that all middleware of the gate let pass.",
-      this.#countAllowed(),
-    );
-    const requests: Metric = {
-      name: "portcullis_requests_total",
-      help: "Requests, each once, by outcome.",
-      type: "counter",
-      samples: Object.entries({
-        ...{ allowed: this.#allowed, denied: this.#refused, answered: this.#answered, failed: this.#failed },
-      }).map(([outcome, value]) => ({ suffix: "", labels: { outcome }, value })),
-    };
     const losses = total(
       "portcullis_data_losses_total",
       "Times Redis had lost data: revoked tokens may be accepted again.",
@@ -386,7 +334,8 @@ export class Telemetry {
     const listening = [...this.#listening].map(([store, value]) => [{ store }, value ? 1 : 0] as const);
     const open = [...this.#openConnections].map(([kind, count]) => [{ kind }, count] as const);
     return [
-      ...[requests, allowed, losses, giveBacks],
+      ...this.requests.read(),
+      ...[losses, giveBacks, this.requests.readDenied()],
       ...this.#counters.read(),
       this.#storeCalls.read(),
       ...(this.decisions === undefined ? [] : [this.decisions.read()]),

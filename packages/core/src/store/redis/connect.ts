@@ -250,7 +250,7 @@ export function connect({
     hasConnected: () => connected,
     wait,
     isUp: () => connected && client.status === "ready",
-    cause: () => (client.status === "ready" ? undefined : report.connection),
+    cause: () => (client.status === "ready" ? undefined : report.connection) ?? report.call,
     onConnect(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -101,6 +101,7 @@ export class OutageReport {
   #quietMs = quietMs;
   #slow = 0;
   #connection: Cause | undefined;
+  #call: Cause | undefined;
 
   constructor(options: OutageReportOptions) {
     this.#options = options;
@@ -109,6 +110,11 @@ export class OutageReport {
   /** The cause for which there is no connection. */
   get connection(): Cause | undefined {
     return this.#connection;
+  }
+
+  /** The cause for which calls have failed last in this outage, on a connection that works. */
+  get call(): Cause | undefined {
+    return this.#call;
   }
 
   connectionFailed(cause: Cause): void {
@@ -129,12 +135,15 @@ export class OutageReport {
     const now = monotonicNow();
     if (kind === "refused") {
       const reason = reply ?? "ERR";
-      this.#say({ fault: kind, reason }, `portcullis: Redis refuses calls: ${reason}`, quietCallsMs);
+      this.#call = { fault: kind, reason };
+      this.#say(this.#call, `portcullis: Redis refuses calls: ${reason}`, quietCallsMs);
     } else if (kind === "timeout") {
       this.#slow = now - this.#failedAt > quietMs ? 1 : this.#slow + 1;
       this.#failedAt = now;
       const reason = "no answer within the deadline";
-      if (this.#slow >= slowCalls) this.#say({ fault: kind, reason }, `portcullis: Redis gives ${reason}`, quietMs);
+      if (this.#slow < slowCalls) return;
+      this.#call = { fault: kind, reason };
+      this.#say(this.#call, `portcullis: Redis gives ${reason}`, quietMs);
     }
   }
 
@@ -158,6 +167,7 @@ export class OutageReport {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#said.clear();
+    this.#call = undefined;
     this.#slow = 0;
     logger.warn({}, "portcullis: Redis answers again");
   }
