@@ -263,10 +263,10 @@ function checkProperty(property: unknown): void {
   }
 }
 
-function resolveLogger(logger: Logger): Logger {
-  const { debug, warn } = ((logger as unknown) ?? {}) as Partial<Logger>;
+function resolveLogger(logger: unknown): Logger {
+  const { debug, warn } = (logger ?? {}) as Partial<Logger>;
   if (typeof debug !== "function" || typeof warn !== "function") {
     throw optionError("logger", "must have the methods debug(fields, message) and warn(fields, message)");
   }
-  return createSafeLogger(logger);
+  return createSafeLogger(logger as Logger);
 }
