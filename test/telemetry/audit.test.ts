@@ -198,6 +198,28 @@ describe("the audit trail", () => {
     ]);
   });
 
+  it("names a client by the digest of its header, which may be a secret, and by nothing that the caller can still change", async () => {
+    const limits: FakeOptions["limits"] = [
+      { name: "key", per: { header: "x-api-key" }, limit: 5, window: "1m" },
+      { name: "both", per: ["ip", { header: "x-api-key" }], limit: 5, window: "1m" },
+    ];
+    const gate = open({ limits });
+    const both = ["192.0.2.1", "an API key"];
+    await gate.quotas.block("key", "an API key", { for: "1m" });
+    await gate.quotas.reset("both", both);
+    await gate.quotas.setOverride("both", both, { limit: 1 });
+    await gate.quotas.clearOverride("key", "an API key");
+    const partition = (await gate.quotas.blocks()).items[0]?.partition ?? "";
+    const keys = heard().map((event) => ("key" in event ? event.key : undefined));
+    const named = { partition };
+    expect(keys).to.deep.equal([named, ["192.0.2.1", named], ["192.0.2.1", named], named]);
+    // In the form that calls accept.
+    await gate.quotas.unblock("key", keys[0] as typeof named);
+    expect((await gate.quotas.blocks()).items).to.deep.equal([]);
+    for (const key of keys) expect(key).to.be.frozen;
+    expect(both).not.to.be.frozen;
+  });
+
   it("holds no token, no password and no secret, and cannot be changed by a listener", async () => {
     const gate = open();
     const issued = await gate.tokens.issue({ subject: "alice", claims: { note: "a private claim" } });

@@ -21,6 +21,11 @@ interface Row {
   readonly cause: string | RegExp;
 }
 
+/** A token with this header, which nobody has signed. */
+function unsignedToken(header: object): string {
+  return `${Buffer.from(JSON.stringify(header)).toString("base64url")}.e30.AA`;
+}
+
 const claims: readonly Row[] = [
   {
     title: "a token for another audience: both",
@@ -154,6 +159,31 @@ const credentials: readonly Row[] = [
     request: { method: "POST", headers: { cookie: "t=a.b.c", origin: "https://evil.test" } },
     cause:
       'a cookie on an unsafe method or a handshake, not from an allowed origin: header Origin, expected "https://app.test", found "https://evil.test"',
+  },
+  {
+    title: "a cookie from an origin that is none: its length alone",
+    options: { auth: { ...testAuth, tokenFrom: { cookie: "t", origins: ["https://app.test"] } } },
+    request: {
+      method: "POST",
+      headers: { cookie: "t=a.b.c", origin: "https://${jndi:seeded}", "sec-fetch-site": "${jndi:seeded}" },
+    },
+    cause:
+      'a cookie on an unsafe method or a handshake, not from an allowed origin: header Origin, expected "https://app.test", found text of 22 characters with Sec-Fetch-Site text of 14 characters',
+  },
+  {
+    title: "a token whose header is no object",
+    request: { headers: { authorization: `Bearer ${Buffer.from("[]").toString("base64url")}.e30.AA` } },
+    cause: "the token cannot be verified: expected a JSON object as the header of the token, found another text",
+  },
+  {
+    title: "a token with an extension: its name only if it is plain",
+    request: { headers: { authorization: `Bearer ${unsignedToken({ alg: "HS256", crit: ["exp"], exp: 1 })}` } },
+    cause: 'ERR_JOSE_NOT_SUPPORTED: header crit, expected none, found "exp"',
+  },
+  {
+    title: "a token with an extension whose name is an attack on readers of logs: its length alone",
+    request: { headers: { authorization: `Bearer ${unsignedToken({ alg: "HS256", crit: ['${x}" seeded\n'] })}` } },
+    cause: "ERR_JOSE_NOT_SUPPORTED: header crit, expected none, found text of 13 characters",
   },
   {
     title: "two cookies of one name",

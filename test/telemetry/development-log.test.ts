@@ -49,6 +49,21 @@ describe("the lines for developers", () => {
     ]);
   });
 
+  it("tell the path of any target: no query, no fragment, and no user or password of an absolute URL", async () => {
+    const targets = {
+      "http://user:seeded-password@api.test/orders?x=seeded-query": "/orders",
+      "https://user:seeded-password@api.test": "/",
+      "HTTP://seeded-user@api.test?seeded-query": "/",
+      "/orders#seeded-fragment": "/orders",
+      "*": "*",
+    };
+    const lines = await linesOf("portcullis", {}, async (gate) => {
+      for (const url of Object.keys(targets)) await gate.guard().check(fakeExchange({ url }));
+    });
+    expect(lines.map((line) => /GET (\S+):/.exec(line)?.[1])).to.deep.equal(Object.values(targets));
+    expect(lines.join("\n")).not.to.include("seeded");
+  });
+
   it("come where DEBUG names portcullis or the option says so, and not otherwise", async () => {
     const refuse = (gate: FakeGate): unknown => gate.guard().check(fakeExchange());
     for (const debug of ["portcullis", "express:*,portcullis", "a b portcullis:*", "*", "port*"])

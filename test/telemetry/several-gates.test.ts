@@ -51,7 +51,8 @@ describe("several gates in one process", () => {
       cleanUp(() => partner.close());
       const app = await adapter.start({
         options: { redis: "memory", auth: testAuth, telemetry: { gate: "users" }, logger: silentLogger },
-        use: (gate) => [gate.routes.metrics({ gates: [partner] }), gate.guard()],
+        // Each gate may stand in the list more than once, and the gate of the route too.
+        use: (gate) => [gate.routes.metrics({ gates: [partner, gate, partner] }), gate.guard()],
         routes: { "GET /me": () => ({}) },
       });
       await send(`${app.url}/me`, { token: await signToken() });
@@ -59,6 +60,8 @@ describe("several gates in one process", () => {
       const { text } = await send(`${app.url}/metrics`);
       const declared = text.match(/^# TYPE \S+/gm) ?? [];
       expect(new Set(declared).size).to.equal(declared.length);
+      const series = (text.match(/^[^#].*(?= )/gm) ?? []).map(String);
+      expect(series.filter((one, index) => series.indexOf(one) !== index)).to.deep.equal([]);
       expect(text).to.include(`portcullis_requests_total{gate="${app.gate.name}",outcome="allowed"} 1\n`);
       expect(text).to.include(`portcullis_requests_total{gate="${partner.name}",outcome="denied"} 1\n`);
       expectOptionError(() => app.gate.routes.metrics({ gates: [{} as never] }), "metrics().gates", /list of gates/);

@@ -14,7 +14,7 @@ import {
 import type { Policy } from "./limits/policy.js";
 import type { AuditListener } from "./telemetry/audit.js";
 import type { Logger } from "./telemetry/logger.js";
-import { createDefaultLogger } from "./telemetry/logger.js";
+import { createDefaultLogger, createSafeLogger } from "./telemetry/logger.js";
 import type { ResolvedTelemetry, TelemetryOptions } from "./telemetry/options.js";
 import { resolveTelemetry } from "./telemetry/options.js";
 import type { ResolvedAuth, AuthOptions } from "./auth/options.js";
@@ -96,7 +96,7 @@ export interface PortcullisOptions<Raw = unknown> {
   readonly problemTypes?: string | undefined;
   /** Property of the request that holds `auth` for handlers. @default "auth" */
   readonly property?: string | undefined;
-  /** Logger with the methods of pino. @default warnings only, by process.emitWarning */
+  /** Logger with the methods of pino. Its failures are dropped. @default warnings only, by process.emitWarning */
   readonly logger?: Logger | undefined;
   /**
    * Receives security events with users and sessions, for an audit trail: sign-ins, sign-outs, revocations, lock-outs, and what
@@ -183,11 +183,10 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
     headers = "draft-8",
   } = options;
   const { deadline = 50, connectDeadline = 500, ipv6PrefixLength = 56, instances = 1, property = "auth" } = options;
-  const { logger = createDefaultLogger() } = options;
   if (prefix !== "") checkPrefix(prefix);
   if (options.service !== undefined) checkService(options.service);
   checkString("keySecret", keySecret);
-  checkLogger(logger);
+  const logger = options.logger === undefined ? createDefaultLogger() : resolveLogger(options.logger);
   if (options.audit !== undefined) checkFunction("audit", options.audit);
   if (options.problemTypes !== undefined) checkProblemTypes(options.problemTypes);
   if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
@@ -264,9 +263,10 @@ function checkProperty(property: unknown): void {
   }
 }
 
-function checkLogger(logger: unknown): void {
+function resolveLogger(logger: unknown): Logger {
   const { debug, warn } = (logger ?? {}) as Partial<Logger>;
   if (typeof debug !== "function" || typeof warn !== "function") {
     throw optionError("logger", "must have the methods debug(fields, message) and warn(fields, message)");
   }
+  return createSafeLogger(logger as Logger);
 }

@@ -20,7 +20,8 @@ export interface OpenSessionStore {
   readonly revocationStore: DecisionStore & RevocationStore;
 }
 
-const day = 86_400_000;
+const hour = 3_600_000;
+const day = 24 * hour;
 
 /** The contract of every SessionStore: what `gate.tokens` and `gate.sessions` rely on, whichever store answers. */
 export function describeSessionStore(
@@ -395,8 +396,8 @@ export function describeSessionStore(
       const live = (): string[] => keys.liveSessions(issuer);
       const keysOf = (name: string): SubjectKeys => keys.sessionsOf(name);
 
-      async function createFor(name: string, id: string, idleEndsAt: number): Promise<void> {
-        const creation = { ...creationOf(id), record: recordOf({ idleEndsAt, endsAt: idleEndsAt }) };
+      async function createFor(name: string, id: string, idleEndsAt: number, createdAt = nowMs): Promise<void> {
+        const creation = { ...creationOf(id), record: recordOf({ idleEndsAt, endsAt: idleEndsAt, createdAt }) };
         expect(await store.create(keysOf(name), creation), name).to.include({ outcome: "created" });
       }
 
@@ -452,15 +453,36 @@ export function describeSessionStore(
         );
       });
 
-      it("do not miss a subject whose session is refreshed during the list", async () => {
-        await create("s1", { idleEndsAt: nowMs + 1000_000 });
-        await create("s2", { idleEndsAt: nowMs + 2000_000 });
-        const first = await store.subjects(live(), undefined, 1, keysOf);
-        expect(first.subjects).to.deep.equal([]);
-        await rotate("s1", "r0");
-        const rest = await store.subjects(live(), first.next, 10, keysOf);
-        expect(rest.subjects).to.deep.equal([{ name: "alice", sessions: 2 }]);
-      });
+      for (const [change, happens] of [
+        ["the session that ends first is refreshed", async () => rotate("s1", "r0")],
+        ["the session that ends last is refreshed", async () => rotate("s2", "r0")],
+        ["the session that ends first is ended", async () => store.end(alice, { kind: "only", id: "s1" })],
+        ["the session that ends last is ended", async () => store.end(alice, { kind: "only", id: "s2" })],
+        ["a session begins that ends before all", async () => createFor("alice", "s0", nowMs + 500_000, nowMs + hour)],
+        ["a session begins that ends after all", async () => createFor("alice", "s3", nowMs + day, nowMs + hour)],
+      ] as readonly (readonly [string, () => Promise<unknown>])[])
+        for (const count of [1, 2, 3])
+          it(`do not miss a subject of which, after ${count} of the list, ${change}`, async () => {
+            // In one list with alice, so that their sessions stand between hers.
+            const others = Array.from({ length: 2000 }, (_, index) => `user-${index}`)
+              .filter((name) => keysOf(name).live === keysOf("alice").live)
+              .slice(0, 3);
+            for (const [index, name] of others.entries())
+              await createFor(name, `other-${index}`, nowMs + 900_000 + 200_000 * index);
+            await createFor("alice", "s1", nowMs + 1000_000);
+            await createFor("alice", "s2", nowMs + 2000_000);
+            const first = await store.subjects(live(), undefined, count, keysOf);
+            await happens();
+            const listed = first.subjects.map(({ name }) => name);
+            let position = first.next;
+            while (position !== undefined) {
+              const { subjects, next } = await store.subjects(live(), position, 1, keysOf);
+              listed.push(...subjects.map(({ name }) => name));
+              position = next;
+            }
+            expect([...new Set(listed)]).to.have.members(["alice", ...others]);
+            expect(listed.length, "few are listed again").to.be.at.most(5);
+          });
 
       it("do not miss a subject where sessions that end at the same time are ended during the list", async () => {
         const names = Array.from({ length: 150 }, (_, index) => `user-${index}`);

@@ -1,6 +1,6 @@
 import { findCookies } from "../http/cookies.js";
 import type { DenialDetail, DescribeDenial } from "../http/denial-detail.js";
-import { kindFound, quoted, quotedList } from "../http/denial-detail.js";
+import { kindFound, originFound, plainFound, quoted, quotedList } from "../http/denial-detail.js";
 import type { Exchange } from "../http/exchange.js";
 import { isCompactJws, isPaddedJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
@@ -254,12 +254,12 @@ function readCookie<Raw>(exchange: Sent<Raw>, name: string, origins: Origins, ma
 
 function describeOrigin<Raw>(exchange: Sent<Raw>, { names = [] }: Origins): DenialDetail {
   const [origin, site] = [exchange.header("origin"), exchange.header("sec-fetch-site")];
-  const found = origin === undefined ? "none" : quoted(origin);
+  const found = origin === undefined ? "none" : originFound(origin);
   return {
     header: "Origin",
     expected:
       names.length === 0 ? "the origin of the API, and neither publicUrl nor origins is set" : quotedList(names),
-    found: site === undefined ? found : `${found} with Sec-Fetch-Site ${quoted(site)}`,
+    found: site === undefined ? found : `${found} with Sec-Fetch-Site ${plainFound(site)}`,
   };
 }
 

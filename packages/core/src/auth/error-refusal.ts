@@ -39,20 +39,27 @@ function isUntimely(error: unknown): error is errors.JOSEError {
   return error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf" && error.reason === "check_failed";
 }
 
-/** The texts of jose's errors are fixed phrases, but for the name of a header parameter. */
+/** The texts of jose's errors are fixed phrases, but for the name of a header parameter, which the sender of the token chose. */
 function describeError(error: unknown, refused: RefusedToken): DenialDetail {
   if (error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed)
     return describeClaim(error, refused);
-  const { alg, kid } = headerOf(refused.token);
+  const header = headerOf(refused.token);
+  if (header === undefined) return { expected: "a JSON object as the header of the token", found: "another text" };
+  const { alg, kid } = header;
   if (error instanceof errors.JOSEAlgNotAllowed)
     return { header: "alg", expected: quotedList(refused.algorithms), found: plainFound(alg) };
   if (error instanceof errors.JWKSNoMatchingKey)
     return { header: "kid", expected: "the kid of a key of the issuer", found: plainFound(kid) };
   if (error instanceof errors.JWSSignatureVerificationFailed)
     return { expected: "a signature by a key of auth", found: `alg ${plainFound(alg)}, kid ${plainFound(kid)}` };
+  const extension = error instanceof errors.JOSEError ? namedExtension.exec(error.message)?.[1] : undefined;
+  if (extension !== undefined) return { header: "crit", expected: "none", found: plainFound(extension) };
   if (error instanceof errors.JOSEError || isWeakKey(error)) return { reason: quoted(error.message) };
   return {};
 }
+
+/** A parameter that `crit` names, and that jose does not know or does not find (RFC 7515 4.1.11). */
+const namedExtension = /^Extension Header Parameter "(.*)" /s;
 
 function describeClaim(
   { claim, reason, payload }: errors.JWTClaimValidationFailed | errors.JWTExpired,
@@ -74,12 +81,12 @@ function describeClaim(
     : { claim, found: kindFound(value) };
 }
 
-/** The header of a token is not verified. */
-function headerOf(token: string): { readonly alg?: unknown; readonly kid?: unknown } {
+/** The header of a token, which nobody has verified; undefined for a text that is none. */
+function headerOf(token: string): { readonly alg?: unknown; readonly kid?: unknown } | undefined {
   try {
     return decodeProtectedHeader(token);
   } catch {
-    return {};
+    return undefined;
   }
 }
 

@@ -49,10 +49,10 @@ export async function inspectToken(verifier: Verifier, token: string): Promise<T
   return { outcome, needsKeys };
 }
 
-/** The thumbprint of the key that an unverified token says it is bound to; undefined for none. */
+/** The thumbprint of the key that an unverified token says it is bound to; undefined for none, and for null. */
 export function readBoundKey(token: string): unknown {
   const cnf = parse(token)?.claims.cnf;
-  return typeof cnf === "object" && cnf !== null ? (cnf as { jkt?: unknown }).jkt : undefined;
+  return typeof cnf === "object" && cnf !== null ? ((cnf as { jkt?: unknown }).jkt ?? undefined) : undefined;
 }
 
 /** The claims that decide about a token, also if its signature is wrong. Empty for a text that is not a JWT. */

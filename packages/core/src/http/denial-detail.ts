@@ -80,6 +80,13 @@ export function urlFound(issuer: string): string {
     : `text of ${issuer.length} characters`;
 }
 
+/** The origin of a request or of a proof, which clients choose. */
+export function originFound(origin: string): string {
+  return origin === "null" || /^[a-z][a-z0-9+.-]*:\/\/[\w.:[\]-]+$/i.test(origin)
+    ? quoted(origin)
+    : `text of ${origin.length} characters`;
+}
+
 /** A text that is no name of a user, such as the name of an algorithm; the kind of any other value. */
 export function textFound(value: unknown): string {
   return typeof value === "string" ? quoted(value) : kindFound(value);

@@ -1,4 +1,4 @@
-import type { AuditTrail } from "../telemetry/audit.js";
+import type { AuditTrail, ClientFact } from "../telemetry/audit.js";
 import type { Duration } from "../lib/duration.js";
 import { durationMs, durationSeconds } from "../lib/duration.js";
 import { checkInteger, checkObject, optionError } from "../lib/validate.js";
@@ -9,7 +9,7 @@ import type { LimitOverrides } from "../store/ports/limit-overrides.js";
 import { maxOverrides } from "../store/ports/limit-overrides.js";
 import { checkBucket, maxWindowSeconds, maxCount } from "./policy.js";
 import type { QuotaKey } from "./partition.js";
-import { partitionOf } from "./partition.js";
+import { auditedKey, partitionOf } from "./partition.js";
 import type { Policy } from "./policy.js";
 import { UnguardedWarning } from "../request/unguarded.js";
 import { overrideNames, OverrideCache, readOverrideName } from "./overrides.js";
@@ -244,7 +244,7 @@ export class QuotaService<Raw> implements Quotas {
     const policy = this.policyOf(name);
     const { consumption } = this.#options.consumptions.peek(policy, this.#partition(policy, key));
     await this.#options.records.forget([consumption.key]);
-    this.#options.audit.record({ type: "quota_reset", policy: name, key });
+    this.#record({ type: "quota_reset", key }, policy);
   }
 
   async block(name: string, key: QuotaKey, options: { for: Duration }): Promise<void> {
@@ -254,17 +254,17 @@ export class QuotaService<Raw> implements Quotas {
     const lifeMs = durationMs("block().for", options.for, maxBlockMs);
     await this.#options.records.block(this.#options.keyspace.quotaBlock(name, partition), lifeMs);
     await this.#set(overrideNames.block(name, partition), { limit: 0, windowSeconds: undefined }, lifeMs);
-    this.#options.audit.record({ type: "client_blocked", policy: name, key, forSeconds: lifeMs / 1000 });
+    this.#record({ type: "client_blocked", key, forSeconds: lifeMs / 1000 }, policy);
   }
 
   async unblock(name: string, key: QuotaKey): Promise<void> {
     const policy = this.policyOf(name);
     const partition = this.#partition(policy, key);
-    const { records, overrideCache, keyspace, audit } = this.#options;
+    const { records, overrideCache, keyspace } = this.#options;
     await records.unblock(keyspace.quotaBlock(name, partition));
     await records.removeOverride(overrideNames.block(name, partition));
     await overrideCache.refresh();
-    audit.record({ type: "client_unblocked", policy: name, key });
+    this.#record({ type: "client_unblocked", key }, policy);
   }
 
   async setOverride(
@@ -285,16 +285,16 @@ export class QuotaService<Raw> implements Quotas {
     checkBounds(policy, limit, windowSeconds);
     await this.#set(overrideNames.limit(name, partition), { limit, windowSeconds }, lifeMs);
     const forSeconds = lifeMs === undefined ? undefined : lifeMs / 1000;
-    this.#options.audit.record({ type: "limit_overridden", policy: name, key, limit, windowSeconds, forSeconds });
+    this.#record({ type: "limit_overridden", key, limit, windowSeconds, forSeconds }, policy);
   }
 
   async clearOverride(name: string, key?: QuotaKey): Promise<void> {
     const policy = this.policyOf(name);
     const partition = key === undefined ? undefined : this.#partition(policy, key);
-    const { records, overrideCache, audit } = this.#options;
+    const { records, overrideCache } = this.#options;
     await records.removeOverride(overrideNames.limit(name, partition));
     await overrideCache.refresh();
-    audit.record({ type: "override_cleared", policy: name, key });
+    this.#record({ type: "override_cleared", key }, policy);
   }
 
   async #set(
@@ -321,6 +321,11 @@ export class QuotaService<Raw> implements Quotas {
     if (policy !== undefined) return policy;
     const known = [...this.#policies.keys()].map((one) => `"${one}"`).join(", ");
     throw optionError("policy", known === "" ? "names no limit: this gate has none" : `must be one of ${known}`);
+  }
+
+  #record(change: ClientFact<QuotaKey | undefined>, policy: Policy<Raw>): void {
+    const { audit, keyspace } = this.#options;
+    audit.record({ ...change, policy: policy.name, key: auditedKey(policy, change.key, keyspace) });
   }
 
   #partition(policy: Policy<Raw>, key: QuotaKey): string {

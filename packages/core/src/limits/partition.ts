@@ -9,6 +9,7 @@ import type { Keyspace } from "../store/keyspace.js";
 import type { Logger } from "../telemetry/logger.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { PartitionPart, Policy } from "./policy.js";
+import { hasHeader } from "./policy.js";
 import { isIP } from "node:net";
 import type { Identifier } from "../auth/identifying-claim.js";
 import { kindOf } from "../lib/validate.js";
@@ -274,6 +275,21 @@ function partOf<Raw>(
   }
   if (typeof part === "object") return keyspace.headerPartition(part.header, key);
   return part === "user" ? keyspace.userPartition(key) : keyspace.customPartition(key);
+}
+
+/**
+ * The key of a client as security events name it. Values of headers may be secrets, such as keys of an API, so that events
+ * have their digest, in the form that calls accept. A copy: a listener must not change the key of the caller.
+ */
+export function auditedKey<Raw>({ per }: Policy<Raw>, key: QuotaKey | undefined, keyspace: Keyspace): unknown {
+  const nameOf = (part: unknown, by: PartitionPart<Raw> | undefined): unknown => {
+    if (by !== undefined && hasHeader(by) && typeof part === "string")
+      return Object.freeze({ partition: keyspace.headerPartition(by.header, part) });
+    return typeof part === "object" && part !== null ? Object.freeze({ ...part }) : part;
+  };
+  return Array.isArray(key)
+    ? Object.freeze(key.map((part: unknown, index) => nameOf(part, per[index])))
+    : nameOf(key, per[0]);
 }
 
 function isPartition(key: QuotaKey): key is { readonly partition: string } {

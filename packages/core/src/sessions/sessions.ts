@@ -66,8 +66,8 @@ export interface Sessions {
   count(): Promise<number>;
   /**
    * Lists users with live sessions, in parts. A call reads at most `limit` sessions, so that a part may have fewer users, also
-   * none; `next` is undefined at the end. A user is listed at the session that ends last: if it is refreshed meanwhile, the
-   * user may be listed again, and if it is revoked meanwhile, the user may be missed. No other user is missed.
+   * none; `next` is undefined at the end. A user who has sessions all the time is never missed, whatever begins, is refreshed
+   * or ends meanwhile. A user is listed once, and may be listed again if a session is refreshed or ends meanwhile.
    */
   subjects(options?: PageOptions): Promise<Page<LiveSubject>>;
   /**
@@ -146,7 +146,7 @@ export class SessionService implements Sessions {
   }
 
   async subjects(options: PageOptions = {}): Promise<Page<LiveSubject>> {
-    const { limit, position } = resolvePage("subjects()", options, 3);
+    const { limit, position } = resolvePage("subjects()", options, 4);
     const { keys, store, issuers, issuer } = this.#options;
     const digest = issuers.digestFor(issuer);
     const principalOf = (name: string): string => issuers.local(issuers.under(digest, name)) ?? name;
@@ -241,14 +241,15 @@ function concerns(
   return cutoff === undefined || cutoffs.revokes(cutoff, auth);
 }
 
-function wordsOf({ key, endsAt, id }: LivePosition): string[] {
-  return [String(key), String(endsAt), id];
+function wordsOf({ key, endsAt, id, startedAt }: LivePosition): string[] {
+  return [String(key), String(endsAt), id, String(startedAt)];
 }
 
-/** Other texts than two numbers and an id begin anew: they come from no list. */
-function readPosition([key, endsAt, id = ""]: readonly string[]): LivePosition | undefined {
-  const position = { key: Number(key), endsAt: Number(endsAt), id };
-  return [position.key, position.endsAt].every((one) => Number.isSafeInteger(one) && one >= 0) ? position : undefined;
+/** Other texts than numbers and an id begin anew: they come from no list. */
+function readPosition([key, endsAt, id = "", startedAt]: readonly string[]): LivePosition | undefined {
+  const position = { key: Number(key), endsAt: Number(endsAt), id, startedAt: Number(startedAt) };
+  const numbers = [position.key, position.endsAt, position.startedAt];
+  return numbers.every((one) => Number.isSafeInteger(one) && one >= 0) ? position : undefined;
 }
 
 function describe({ id, record }: StoredSession): Session {

@@ -2,7 +2,10 @@ import { Counter } from "./counters.js";
 import type { Logger } from "./logger.js";
 import type { Metric } from "./metrics.js";
 
-/** Names a client of a limit, as `gate.quotas` takes it: a key, parts of a key, or a partition. */
+/**
+ * Names a client of a limit, as `gate.quotas` takes it: a key, parts of a key, or a partition. The value of a header may be a
+ * secret, and is always named by its partition.
+ */
 type AuditedKey = unknown;
 
 /**
@@ -142,6 +145,13 @@ export type AuditListener = (event: AuditEvent) => unknown;
 export type AuditedFact = AuditEvent extends infer Event
   ? Event extends AuditEvent
     ? Omit<Event, "at">
+    : never
+  : never;
+
+/** An event about a client of a limit, before it has its policy, and with the key as a call was given it. */
+export type ClientFact<Key> = AuditedFact extends infer Fact
+  ? Fact extends { readonly policy: string; readonly key: unknown }
+    ? Omit<Fact, "policy" | "key"> & { readonly key: Key }
     : never
   : never;
 

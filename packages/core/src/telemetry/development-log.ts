@@ -78,9 +78,13 @@ export class DevelopmentLog {
   }
 }
 
-/** The query may hold a secret. The method is a text of the client too, which HTTP/2 does not bound. */
+/**
+ * Method and path. Query and fragment may hold a secret, as may the name and the password before the host of an absolute URL
+ * (RFC 9112 3.2.2). The method is a text of the client too, which HTTP/2 does not bound.
+ */
 function describe({ method, url }: RefusedRequest): string {
-  return `${bare(method)} ${bare(url.split("?", 1)[0] ?? "")}`;
+  const [path = ""] = url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "").split(/[?#]/, 1);
+  return `${bare(method)} ${bare(path === "" ? "/" : path)}`;
 }
 
 function bare(text: string): string {

@@ -19,6 +19,35 @@ export function createDefaultLogger(): Logger {
   };
 }
 
+/**
+ * The logger of an application, whose failures disturb nobody: a line is less than the request, the call or the process that
+ * writes it. What it throws or rejects with is dropped, since its text may contain the fields; the first failure is told by
+ * `process.emitWarning`.
+ */
+export function createSafeLogger(logger: Logger): Logger {
+  let hasFailed = false;
+
+  function noteFailure(): void {
+    if (hasFailed) return;
+    hasFailed = true;
+    process.emitWarning("portcullis: the logger threw or rejected; lines may be missing", "PortcullisWarning");
+  }
+
+  function write(method: "debug" | "warn", fields: object, message: string): void {
+    try {
+      const written: unknown = logger[method](fields, message);
+      if (written instanceof Promise) written.catch(noteFailure);
+    } catch {
+      noteFailure();
+    }
+  }
+
+  return {
+    debug: (fields, message) => write("debug", fields, message),
+    warn: (fields, message) => write("warn", fields, message),
+  };
+}
+
 function drop(): void {
   return;
 }

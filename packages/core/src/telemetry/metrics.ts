@@ -39,7 +39,10 @@ export function total(name: string, help: string, value: number): Metric {
   return { name, help, type: "counter", samples: [{ suffix: "", labels: {}, value }] };
 }
 
-/** The metrics of several gates as one list: one metric of each name, with the samples of all. */
+/**
+ * The metrics of several gates as one list: one metric of each name, with the samples of all. Of two samples with the same
+ * labels, as those of a gate that stands twice in a list, the first counts: Prometheus refuses a whole text with both.
+ */
 export function mergeMetrics(lists: readonly (readonly Metric[])[]): Metric[] {
   const merged = new Map<string, Metric>();
   for (const metric of lists.flat()) {
@@ -47,7 +50,16 @@ export function mergeMetrics(lists: readonly (readonly Metric[])[]): Metric[] {
     const samples = known === undefined ? metric.samples : [...known.samples, ...metric.samples];
     merged.set(metric.name, { ...metric, samples });
   }
-  return [...merged.values()];
+  return [...merged.values()].map((metric) => ({ ...metric, samples: withoutRepetitions(metric.samples) }));
+}
+
+function withoutRepetitions(samples: readonly Sample[]): Sample[] {
+  const known = new Map<string, Sample>();
+  for (const sample of samples) {
+    const name = JSON.stringify([sample.suffix, ...Object.entries(sample.labels).sort()]);
+    if (!known.has(name)) known.set(name, sample);
+  }
+  return [...known.values()];
 }
 
 /** The metrics with one more label. */

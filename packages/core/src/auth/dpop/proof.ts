@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { compactVerify, decodeJwt, decodeProtectedHeader, importJWK } from "jose";
 import type { JWK, JWTPayload, ProtectedHeaderParameters } from "jose";
 import type { DenialDetail, DescribeDenial } from "../../http/denial-detail.js";
-import { kindFound, quoted, quotedList, plainFound, timeFound } from "../../http/denial-detail.js";
+import { kindFound, originFound, quoted, quotedList, plainFound, timeFound } from "../../http/denial-detail.js";
 import { isCanonical, isCompactJws, maxCompactLength } from "../access-token.js";
 import { isTime } from "../claims.js";
 import { asymmetricAlgorithms } from "../keys/algorithms.js";
@@ -206,6 +206,6 @@ function describeUri(htu: unknown, uri: string | undefined, expected: string): D
   return {
     claim: "htu",
     expected: isSame ? `the path of the request, at ${origin}` : `a URI at ${origin}, by publicUrl`,
-    found: isSame ? "another path" : `a URI at ${quoted(found)}`,
+    found: isSame ? "another path" : `a URI at ${originFound(found)}`,
   };
 }

@@ -30,8 +30,11 @@ export interface MemorySessionStoreOptions {
   readonly now?: () => number;
 }
 
+type Place = Omit<LivePosition, "startedAt">;
+type LiveEnd = Place & Pick<SessionRecord, "createdAt">;
+
 /** As Redis orders live sessions. */
-function comparePositions(one: LivePosition, other: LivePosition): number {
+function comparePositions(one: Place, other: Place): number {
   return one.key - other.key || one.endsAt - other.endsAt || (one.id === other.id ? 0 : one.id < other.id ? -1 : 1);
 }
 
@@ -161,26 +164,30 @@ export class MemorySessionStore implements SessionStore {
 
   /** In the order of the keys, and then of the ends of the sessions, as in Redis. */
   subjects(live: readonly string[], position: LivePosition | undefined, count: number): Promise<LiveSubjects> {
-    const all = this.#liveSubjects(live).flatMap(({ name, key, ends }) =>
-      ends.map((end, index) => ({ name, key, ...end, sessions: index === ends.length - 1 ? ends.length : 0 })),
-    );
+    const startedAt = position?.startedAt ?? this.#now();
+    const all = this.#liveSubjects(live).flatMap(({ name, ends }) => {
+      const listed = ends.find(({ createdAt }) => createdAt <= startedAt) ?? ends[0];
+      return ends.map((end) => ({ name, ...end, sessions: end === listed ? ends.length : 0 }));
+    });
     const rest = position === undefined ? all : all.filter((one) => comparePositions(one, position) > 0);
     const page = rest.sort(comparePositions).slice(0, count);
     const last = page.at(-1);
     const subjects = page.flatMap(({ name, sessions }) => (sessions === 0 ? [] : [{ name, sessions }]));
     if (last === undefined || page.length === rest.length) return Promise.resolve({ subjects, next: undefined });
     const { key, endsAt, id } = last;
-    return Promise.resolve({ subjects, next: { key, endsAt, id } });
+    return Promise.resolve({ subjects, next: { key, endsAt, id, startedAt } });
   }
 
   /** The subjects with live sessions under these keys, with the ends of these sessions in ascending order. */
-  #liveSubjects(live: readonly string[]): { name: string; key: number; ends: { endsAt: number; id: string }[] }[] {
+  #liveSubjects(live: readonly string[]): { name: string; ends: LiveEnd[] }[] {
     const now = this.#now();
     return [...this.#subjects.values()].flatMap((subject) => {
       const key = live.indexOf(subject.live);
-      const ends = [...subject.sessions].map(([id, { idleEndsAt }]) => ({ key, id, endsAt: idleEndsAt }));
+      const ends = [...subject.sessions].map(([id, { idleEndsAt, createdAt }]): LiveEnd => {
+        return { key, id, endsAt: idleEndsAt, createdAt };
+      });
       const open = ends.filter(({ endsAt }) => endsAt > now).sort(comparePositions);
-      return key === -1 || open.length === 0 ? [] : [{ name: subject.name, key, ends: open }];
+      return key === -1 || open.length === 0 ? [] : [{ name: subject.name, ends: open }];
     });
   }
 

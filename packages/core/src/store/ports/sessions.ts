@@ -180,6 +180,8 @@ export interface LivePosition {
   readonly endsAt: number;
   /** Its id. Sessions that end at once are in the order of their ids. */
   readonly id: string;
+  /** The time at which the list began, in unix milliseconds by the clock of the store. */
+  readonly startedAt: number;
 }
 
 export interface LiveSubjects {
@@ -202,8 +204,10 @@ export interface SessionStore {
   /** Resolves to the number of live sessions under these keys ({@link SubjectKeys.live}). */
   count(live: readonly string[]): Promise<number>;
   /**
-   * Lists subjects with live sessions, in the order in which their last sessions end, key by key. It reads at most `count`
-   * sessions, so that it may find fewer subjects. `keysOf` makes the keys of a subject from its name.
+   * Lists subjects by their live sessions, in the order in which these end, key by key. It reads at most `count` sessions, so
+   * that it may find fewer subjects. A subject is listed at the first of its sessions that was there when the list began: the
+   * list has read no earlier one, whatever begins, is refreshed or ends meanwhile. `keysOf` makes the keys of a subject from
+   * its name.
    */
   subjects(
     live: readonly string[],

@@ -1,7 +1,7 @@
 import type { LivePosition, LiveSubject, LiveSubjects, SubjectKeys } from "../ports/sessions.js";
 import { integerIn, readInteger, readList, readListOf, readText, unreadable } from "./replies.js";
 import type { Script } from "./scripts/lua.js";
-import { lastSessionScript, readLiveScript } from "./scripts/live-sessions.js";
+import { listedSessionScript, readLiveScript } from "./scripts/live-sessions.js";
 
 export type RunScript = (
   script: Script,
@@ -26,9 +26,10 @@ interface LiveSession {
 }
 
 /**
- * Lists subjects by their live sessions. A subject is listed at that of its sessions which ends last, and so once. A session
- * that is refreshed meanwhile ends later, so that its subject is not missed, but may be listed again. One server answers in
- * two round trips; a Cluster is asked hash tag by hash tag.
+ * Lists subjects by their live sessions. A subject is listed at the session that ends first of those that were there when the
+ * list began, and so once. If this session is refreshed or ends, another one takes its place, which ends later: the subject is
+ * not missed, but may be listed again. A session that begins meanwhile may end earlier than those that the list reads next, so
+ * that it does not count. One server answers in two round trips; a Cluster is asked hash tag by hash tag.
  */
 export async function listLiveSubjects(
   options: LiveSessionsOptions,
@@ -37,16 +38,20 @@ export async function listLiveSubjects(
 ): Promise<LiveSubjects> {
   const { live, isCluster } = options;
   const sessions: LiveSession[] = [];
+  let startedAt = position?.startedAt;
   let key = position?.key ?? 0;
   let resumed = position;
   while (key < live.length && sessions.length < count) {
     const keys = isCluster ? live.slice(key, key + 1) : live.slice(key);
-    sessions.push(...(await readSessions(options, keys, key, resumed, count - sessions.length)));
+    const part = await readSessions(options, keys, key, resumed, count - sessions.length);
+    startedAt ??= part.now;
+    sessions.push(...part.sessions);
     key += keys.length;
     resumed = undefined;
   }
-  const subjects = await readSubjects(options, sessions);
-  return { subjects, next: sessions.length < count ? undefined : positionBehind(sessions) };
+  const began = startedAt ?? 0;
+  const subjects = await readSubjects(options, sessions, began);
+  return { subjects, next: sessions.length < count ? undefined : positionBehind(sessions, began) };
 }
 
 async function readSessions(
@@ -55,8 +60,9 @@ async function readSessions(
   first: number,
   resumed: LivePosition | undefined,
   count: number,
-): Promise<LiveSession[]> {
-  const reply = readList(await run(readLiveScript, keys, [resumed?.endsAt ?? 0, resumed?.id ?? "", count]));
+): Promise<{ readonly now: number; readonly sessions: readonly LiveSession[] }> {
+  const [now, found] = readListOf(await run(readLiveScript, keys, [resumed?.endsAt ?? 0, resumed?.id ?? "", count]), 2);
+  const reply = readList(found);
   const sessions: LiveSession[] = [];
   for (let at = 0; at < reply.length; at += 3) {
     const member = readText(reply[at + 1]);
@@ -66,27 +72,29 @@ async function readSessions(
     const key = first + readInteger(reply[at], 1) - 1;
     sessions.push({ key, id: member.slice(0, space), name: member.slice(space + 1), endsAt });
   }
-  return sessions;
+  return { now: readInteger(now), sessions };
 }
 
 async function readSubjects(
   { run, keysOf }: LiveSessionsOptions,
   sessions: readonly LiveSession[],
+  startedAt: number,
 ): Promise<LiveSubject[]> {
   const names = [...new Set(sessions.map(({ name }) => name))];
   const found = await Promise.all(
     names.map(async (name) => {
-      const [last, count] = readListOf(await run(lastSessionScript, [keysOf(name).index], []), 2);
-      return { name, last: readText(last), sessions: readInteger(count) };
+      const { index, records } = keysOf(name);
+      const [listed, count] = readListOf(await run(listedSessionScript, [index, records], [startedAt]), 2);
+      return { name, listed: readText(listed), sessions: readInteger(count) };
     }),
   );
   return found
-    .filter(({ name, last }) => sessions.some((one) => one.name === name && one.id === last))
+    .filter(({ name, listed }) => sessions.some((one) => one.name === name && one.id === listed))
     .map(({ name, sessions: count }) => ({ name, sessions: count }));
 }
 
 /** The position behind these sessions, which are not empty. */
-function positionBehind(sessions: readonly LiveSession[]): LivePosition {
+function positionBehind(sessions: readonly LiveSession[], startedAt: number): LivePosition {
   const { key, endsAt, id } = sessions.at(-1) as LiveSession;
-  return { key, endsAt, id };
+  return { key, endsAt, id, startedAt };
 }

@@ -6,7 +6,7 @@ import { claimScript, completeScript, releaseScript } from "./idempotency.js";
 import { leaseScript } from "./lease.js";
 import { extendLocksScript, noteWithdrawalScript, releaseLocksScript, takeLocksScript } from "./locks.js";
 import { loginChargeScript, loginSettleScript, readAccountScript, readAddressScript } from "./logins.js";
-import { countLiveScript, lastSessionScript, readLiveScript } from "./live-sessions.js";
+import { countLiveScript, listedSessionScript, readLiveScript } from "./live-sessions.js";
 import { markerScript, sharedIssuerScript } from "./markers.js";
 import { inspectCounterScript } from "./inspection.js";
 import { appendEventScript, beginLogScript, readEventsScript } from "./event-log.js";
@@ -27,7 +27,7 @@ export const scripts: readonly Script[] = [
   ...[adjustScript, decideScript, cacheScript, cutOffScript, leaseScript, markerScript, revokeScript],
   ...[readRecordsScript, inspectCounterScript],
   ...[createSessionScript, endSessionsScript, listSessionsScript, clockReadingScript, removeSessionsScript],
-  ...[countLiveScript, readLiveScript, lastSessionScript],
+  ...[countLiveScript, readLiveScript, listedSessionScript],
   ...[rotateSessionScript, endGroupScript, joinTokensScript, listMembersScript, noteTokensScript],
   ...[loginChargeScript, loginSettleScript, readAccountScript, readAddressScript, sharedIssuerScript],
   ...[takeLocksScript, extendLocksScript, releaseLocksScript, noteWithdrawalScript],

@@ -11,7 +11,7 @@ return count
 /**
  * Reads live sessions in ascending order of their ends. KEYS: those of live sessions, the first of which was read in part.
  * ARGV: the end of the session that was read last there, or 0; its id; the maximum number. It may have ended meanwhile, as may
- * others with the same end, so that the place behind it is looked for by the id. Returns a flat list: for each session the position of its key, from 1, its member and its end.
+ * others with the same end, so that the place behind it is looked for by the id. Returns the time, and a flat list: for each session the position of its key, from 1, its member and its end.
  */
 export const readLiveScript: Script = defineScript(`${clockLua}
 local from, last, most, out = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), {}
@@ -48,11 +48,27 @@ for i, key in ipairs(KEYS) do
     out[#out + 1], out[#out + 2], out[#out + 3] = i, found[j], found[j + 1]
   end
 end
-return out
+return { now, out }
 `);
 
-/** Returns the session of a subject that ends last, or "", and the number of its live sessions. KEYS[1]: the index. */
-export const lastSessionScript: Script = defineScript(`${clockLua}
-return { redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '-inf', 'LIMIT', 0, 1)[1] or '',
-  redis.call('ZCOUNT', KEYS[1], '(' .. string.format('%.0f', now), '+inf') }
+/**
+ * Returns the session at which a subject is listed, or "", and the number of its live sessions: the session that ends first of
+ * those that were there when the list began, or of all. KEYS: the index, and the records. ARGV[1]: the time at which the list
+ * began. A record that cannot be read counts as later. Of a subject with very many sessions, the first hundred are looked at.
+ */
+export const listedSessionScript: Script = defineScript(`${clockLua}
+local low, started = '(' .. string.format('%.0f', now), tonumber(ARGV[1])
+
+local function isOlder(id)
+  local text = redis.pcall('HGET', KEYS[2], id)
+  local isJson, record = pcall(cjson.decode, type(text) == 'string' and text or '')
+  return isJson and type(record) == 'table' and type(record.createdAt) == 'number' and record.createdAt <= started
+end
+
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], low, '+inf', 'LIMIT', 0, 100)
+local listed = ids[1] or ''
+for _, id in ipairs(#ids > 1 and ids or {}) do
+  if isOlder(id) then listed = id break end
+end
+return { listed, redis.call('ZCOUNT', KEYS[1], low, '+inf') }
 `);
