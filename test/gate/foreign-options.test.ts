@@ -39,6 +39,22 @@ const rows: readonly (readonly [options: object, write: string])[] = [
   [{ cache: { staleWhileRevalidate: 5 } }, "swr: true"],
   [{ redis: { uri: "x" } }, "write url"],
   [{ redis: { host: "x", user: "y" } }, "write username"],
+  [{ rateLimit: {} }, "limits: [{ name, per, limit, window }]"],
+  [{ trustProxy: 1 }, 'app.set("trust proxy", 1)'],
+  [{ publicPaths: ["/health"] }, "gate.unless({ path }, gate.guard())"],
+  [{ onDeny: "throw" }, 'gate.guard({ onDeny: "throw" })'],
+  [{ name: "orders" }, 'service: "orders-api"'],
+  [{ cors: true }, "in front of the gate"],
+  [{ cache: { max: 5 } }, "local: { entries }"],
+  [{ limits: [{ ...limit, skipPaths: ["/health"] }] }, "when: { path, method }"],
+  [{ auth: { ...testAuth, ignoreExpiration: false } }, "exp is always checked"],
+  [{ auth: { ...testAuth, domain: "x.example.com" } }, "write issuer: "],
+  [{ auth: { ...testAuth, tokenFrom: { header: "X-Token" } } }, 'req.headers["x-token"]'],
+  [{ auth: { ...testAuth, tokenFrom: { query: "token" } } }, "write a function"],
+  [{ tokens: { secret: "x" } }, "write signingKey"],
+  [{ tokens: { refreshTokenTtl: 5 } }, "write idleLifetime"],
+  [{ redis: { client: {} } }, "redis: client"],
+  [{ redis: { socket: {} } }, "write host and port"],
   // A misspelled name is still found.
   [{ limts: [] }, "did you mean limits?"],
 ];
@@ -50,6 +66,25 @@ describe("an option of another library", () => {
         .to.throw(TypeError, write)
         .and.satisfy((error: Error) => error.message.startsWith("portcullis: "));
     });
+});
+
+describe("an option of guard() in another library", () => {
+  const gate = openGate({});
+  const wrong: readonly (readonly [options: object, write: string])[] = [
+    [{ limits: [limit] }, "the option limits of the gate"],
+    [{ scopes: ["a"] }, 'gate.requireScopes("orders:read")'],
+    [{ roles: ["a"] }, 'gate.requireRole("admin")'],
+    [{ session: false }, "nothing: a guard keeps no session"],
+    [{ path: "/a" }, "gate.when({ path }, gate.guard())"],
+    [{ unless: "/a" }, "gate.unless({ path }, gate.guard())"],
+    [{ secret: "x" }, "the option auth of the gate"],
+    [{ audience: "x" }, "the option auth of the gate"],
+    [{ credentialsRequired: false }, "optional: true"],
+    [{ optinal: true }, "did you mean optional?"],
+  ];
+  for (const [options, write] of wrong)
+    it(`is an error that says what to write: ${JSON.stringify(options)}`, () =>
+      void expect(() => gate.guard(options)).to.throw(TypeError, write));
 });
 
 describe("a call of the cache as in another library", () => {

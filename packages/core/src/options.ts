@@ -173,7 +173,7 @@ const known = [
  */
 export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOptions<Raw> {
   refuseRequest("portcullis()", options, "const gate = portcullis({ ... }) once, then app.use(gate.guard())");
-  checkObject("options", options, known);
+  checkObject("options", options, known, '{ redis: "redis://host:6379", auth: { ... }, limits: [ ... ] }');
   const {
     prefix = "",
     keySecret = "portcullis",
@@ -189,7 +189,7 @@ export function resolveOptions<Raw>(options: PortcullisOptions<Raw>): ResolvedOp
   const logger = options.logger === undefined ? createDefaultLogger() : resolveLogger(options.logger);
   if (options.audit !== undefined) checkFunction("audit", options.audit);
   if (options.problemTypes !== undefined) checkProblemTypes(options.problemTypes);
-  if (headers !== false) checkOneOf("headers", headers, rateLimitFormats);
+  if (headers !== false) checkOneOf("headers", headers, rateLimitFormats, "false");
   checkInteger("ipv6PrefixLength", ipv6PrefixLength, 32, 128);
   checkInteger("instances", instances, 1, 10_000);
   checkProperty(property);

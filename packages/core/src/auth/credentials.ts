@@ -6,7 +6,7 @@ import { isCompactJws, isPaddedJws, maxCompactLength } from "./access-token.js";
 import { repeatedLines } from "../http/fields.js";
 import type { Origins } from "../http/origins.js";
 import { resolveOrigins } from "../http/origins.js";
-import { checkObject, checkString, isList, optionError } from "../lib/validate.js";
+import { checkObject, checkString, isList, kindOf, optionError } from "../lib/validate.js";
 
 /** The parts of an exchange that carry credentials. */
 export type Sent<Raw> = Pick<Exchange<Raw>, "method" | "raw" | "rawHeaders" | "isHandshake" | "header">;
@@ -63,6 +63,11 @@ export function resolveSources<Raw>(
 function resolveSource<Raw>(from: unknown, own: readonly string[], padded: boolean): TokenSource<Raw> {
   if (from === "header") return { kind: "header" };
   if (typeof from === "function") return { kind: "function", read: from as TokenReader<Raw>, padded };
+  if (typeof from !== "object" || from === null)
+    throw optionError(
+      "auth.tokenFrom",
+      `must be "header", { cookie: "token" }, a function that reads the token, or a list of these, not ${kindOf(from)}`,
+    );
   checkObject("auth.tokenFrom", from, ["cookie", "origins"]);
   const { cookie, origins = [] } = from as CookieSource;
   checkString("auth.tokenFrom.cookie", cookie);

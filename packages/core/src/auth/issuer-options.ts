@@ -10,7 +10,7 @@ import { resolveKeys } from "./keys/options.js";
 import type { PublicKeyOption } from "./keys/public-keys.js";
 import type { SecretOption } from "./keys/secret-keys.js";
 import type { Duration } from "../lib/duration.js";
-import { durationMs } from "../lib/duration.js";
+import { durationSeconds } from "../lib/duration.js";
 import type { JwsAlgorithm } from "./keys/algorithms.js";
 import {
   checkBoolean,
@@ -58,9 +58,9 @@ export interface IssuerSettings {
    * @default { refresh: "10m", maxStale: "24h", cooldown: "30s", timeout: "5s" }
    */
   readonly remoteKeys?: RemoteKeysSettings | undefined;
-  /** Maximum `exp - iat`. Tokens with a longer life are refused, since a cut-off must outlive every token. @default "30d" */
+  /** Maximum `exp - iat`. In whole seconds. Tokens with a longer life are refused, since a cut-off must outlive every token. @default "30d" */
   readonly maxLifetime?: Duration | undefined;
-  /** Maximum time since `iat`, checked at every request. Tokens without `iat` are then refused. @default none */
+  /** Maximum time since `iat`, in whole seconds, checked at every request. Tokens without `iat` are then refused. @default none */
   readonly maxTokenAge?: Duration | undefined;
   /** Accept only access tokens that follow RFC 9068: `typ` `at+jwt`, with `iss`, `aud`, `sub`, `client_id`, `iat` and `jti`. @default false */
   readonly strict?: boolean | undefined;
@@ -210,5 +210,8 @@ function resolveAudience(option: string, audience: unknown): Audience {
 }
 
 function seconds(option: string, duration: Duration): number {
-  return durationMs(option, duration) / 1000;
+  return durationSeconds(option, duration, maxSeconds);
 }
+
+/** A century: no bound of a token is longer. */
+const maxSeconds = 100 * 366 * 86_400;

@@ -10,7 +10,7 @@ import { issuerOptions, namesOf, resolveIssuer, resolveIssuers } from "./issuer-
 import { IssuerScope } from "./issuer-scope.js";
 import { challengeText } from "../http/fields.js";
 import type { Duration } from "../lib/duration.js";
-import { durationMs } from "../lib/duration.js";
+import { durationSeconds } from "../lib/duration.js";
 import { checkBoolean, checkInteger, checkObject, checkString, optionError, rangeError } from "../lib/validate.js";
 
 /**
@@ -31,7 +31,10 @@ export interface AuthOptions<Raw = unknown> extends IssuerSettings {
    * @default the only issuer, unless another gate claimed the keys for its issuer before
    */
   readonly sharedIssuer?: string | false | undefined;
-  /** Tolerated clock difference for `nbf` and `iat`; for `exp` only if revocation is off. `0` tolerates none. @default "5s" */
+  /**
+   * Tolerated clock difference for `nbf` and `iat`, in whole seconds; for `exp` only if revocation is off. `0` tolerates none.
+   * @default "5s"
+   */
   readonly clockTolerance?: Duration | undefined;
   /** Source of the token: the Authorization header, a cookie, a function, or a list of them. @default "header" */
   readonly tokenFrom?: TokenFrom<Raw> | readonly TokenFrom<Raw>[] | undefined;
@@ -103,7 +106,7 @@ export function resolveAuth<Raw>(options: AuthOptions<Raw>, context: AuthContext
   checkBoolean("auth.optional", optional);
   const certificates = resolveCertificateBound<Raw>(certificateBound);
   if (realm !== undefined) checkChallengeText("auth.realm", realm);
-  const toleranceSeconds = clockTolerance === 0 ? 0 : durationMs("auth.clockTolerance", clockTolerance, 600_000) / 1000;
+  const toleranceSeconds = clockTolerance === 0 ? 0 : durationSeconds("auth.clockTolerance", clockTolerance, 600);
   const proofs = resolveDpop(dpop, context);
   const common = {
     toleranceSeconds,

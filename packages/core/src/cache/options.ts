@@ -106,7 +106,8 @@ const defaults: ResolvedCachePolicy = {
 };
 
 export function resolveCache(options: CacheOptions): ResolvedCache {
-  checkObject("cache", options, [...policyNames, ...otherNames]);
+  const example = '{ ttl: "5m" } (without it, the defaults hold)';
+  checkObject("cache", options, [...policyNames, ...otherNames], example);
   const { memo = true, local = {}, redis = true, tracked = [], codec = "json", maxValueSize = 2 ** 20 } = options;
   const { tenantClaim } = options;
   checkBoolean("cache.memo", memo);

@@ -17,7 +17,7 @@ import type { Check } from "../request/state.js";
 import type { UnguardedWarning } from "../request/unguarded.js";
 import { allowed } from "../http/verdict.js";
 import type { Duration } from "../lib/duration.js";
-import { durationMs } from "../lib/duration.js";
+import { durationSeconds } from "../lib/duration.js";
 import { checkObject, optionError } from "../lib/validate.js";
 import type { StoreHealth } from "../store/ports/health.js";
 import type { Challenges } from "./challenges.js";
@@ -31,7 +31,7 @@ export type ClaimTest = string | number | boolean | ((value: unknown, auth: Auth
 
 /** Requirements on the strength and the age of a sign-in (RFC 9470). */
 export interface RecentAuthOptions {
-  /** Maximum time since the sign-in (claim `auth_time`). */
+  /** Maximum time since the sign-in (claim `auth_time`), in whole seconds. */
   readonly maxAge?: Duration | undefined;
   /** Accepted authentication context classes (claim `acr`), the preferred class first. */
   readonly acr?: string | readonly string[] | undefined;
@@ -140,7 +140,7 @@ export function requireRecentAuth<Raw>(
   const { maxAge, acr } = options;
   if (maxAge === undefined && acr === undefined) throw optionError("requireRecentAuth()", "needs maxAge, acr or both");
   const maxAgeSeconds =
-    maxAge === undefined ? undefined : Math.floor(durationMs("requireRecentAuth().maxAge", maxAge) / 1000);
+    maxAge === undefined ? undefined : durationSeconds("requireRecentAuth().maxAge", maxAge, 100 * 366 * 86_400);
   const classes = acr === undefined ? undefined : typeof acr === "string" ? [acr] : acr;
   if (classes !== undefined) checkTokens("requireRecentAuth().acr", 'classes such as "phr"', classes);
 

@@ -58,7 +58,7 @@ interface ReadCondition {
 }
 
 function readCondition(option: string, condition: RouteCondition): ReadCondition {
-  checkObject(option, condition, ["path", "method"]);
+  checkObject(option, condition, ["path", "method"], '{ path: "/public/*" }');
   const { path, method } = condition;
   if (path === undefined && method === undefined) throw optionError(option, "needs a path, a method or both");
   return {
@@ -107,6 +107,8 @@ function compilePath(option: string, path: unknown): PathTest {
   }
   if (path.replace(/\/\*$/, "").includes("*"))
     throw optionError(option, 'may have "*" only at its end, as "/public/*"');
+  if (/\/:[A-Za-z_]/.test(path))
+    throw optionError(option, 'has no parameters such as "/:id"; write "/users/*", or a regular expression');
   if (!path.endsWith("/*")) return (requested) => requested === path;
   const parent = path.slice(0, -1);
   return (requested) => requested.startsWith(parent);

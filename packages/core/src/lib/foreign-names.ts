@@ -33,6 +33,32 @@ function atOther(
   return Object.fromEntries(names.map((name) => [name.toLowerCase(), [[group, write(name)]]] as const));
 }
 
+/** A replacement where the options of a whole gate are known. */
+function atGate(write: string): readonly Replacement[] {
+  return [["limits", write]];
+}
+
+/** A replacement as an option of `guard()`. */
+function inGuard(write: string): readonly Replacement[] {
+  return [["checks", write]];
+}
+
+const exceptions: readonly Replacement[] = [
+  ["checks", "app.use(gate.unless({ path }, gate.guard()))"],
+  ["limits", "app.use(gate.unless({ path }, gate.guard()))"],
+  ["window", "when: { path, method }, or skip: (req) => true"],
+];
+const proxySetting: readonly Replacement[] = [
+  ["limits", 'app.set("trust proxy", 1) of Express, or new Koa({ proxy: true, maxIpsCount: 1 })'],
+  ["window", 'app.set("trust proxy", 1) of Express, or new Koa({ proxy: true, maxIpsCount: 1 })'],
+];
+const scopeCheck = inGuard('gate.requireScopes("orders:read") behind guard()');
+const tokenFunction: readonly Replacement[] = [
+  ["origins", 'a function, (req) => req.headers["x-token"], or "header" for Authorization'],
+];
+const gateAuth: readonly Replacement[] = [["checks", "the option auth of the gate"]];
+const accessLifetime: readonly Replacement[] = [["accessLifetime", 'accessLifetime: "15m"']];
+const idleLifetime: readonly Replacement[] = [["idleLifetime", 'idleLifetime: "14d"']];
 const oneTtl = inCache("ttl", 'ttl: "60s"');
 const redisUrl: readonly Replacement[] = [
   ["url", "url"],
@@ -51,7 +77,24 @@ const headerFormat: readonly Replacement[] = [
  */
 const foreign: Readonly<Record<string, readonly Replacement[]>> = {
   // Rate limits.
-  max: [...inLimit("limit"), ["entries", "entries"]],
+  max: [["tracked", "local: { entries }"], ...inLimit("limit"), ["entries", "entries"]],
+  ratelimit: atGate(`limits: [{ name, per, limit, window }]`),
+  ratelimits: atGate(`limits: [{ name, per, limit, window }]`),
+  ratelimiter: atGate(`limits: [{ name, per, limit, window }]`),
+  throttle: atGate(`limits: [{ name, per, limit, window }]`),
+  trustproxy: proxySetting,
+  trustedproxies: proxySetting,
+  proxy: proxySetting,
+  skippaths: exceptions,
+  excludepaths: exceptions,
+  exclude: exceptions,
+  except: exceptions,
+  ignore: exceptions,
+  ignorepaths: exceptions,
+  publicpaths: exceptions,
+  publicroutes: exceptions,
+  unless: exceptions,
+  path: inGuard("app.use(gate.when({ path }, gate.guard())), or mount the guard at the path"),
   points: inLimit("limit"),
   maxrequests: inLimit("limit"),
   tokensperinterval: inLimit("limit"),
@@ -82,7 +125,44 @@ const foreign: Readonly<Record<string, readonly Replacement[]>> = {
   ],
   handler: [["onDeny", 'onDeny: "throw", and handle the DenialError in the error handler of the application']],
   message: [["onDeny", 'onDeny: "throw", and handle the DenialError in the error handler of the application']],
+  // Middleware.
+  limits: inGuard("the option limits of the gate, or gate.limit() behind guard()"),
+  ondeny: atGate('gate.guard({ onDeny: "throw" })'),
+  onerror: [
+    ["checks", 'onDeny: "throw", and handle the DenialError in the error handler of the application'],
+    ...atGate('gate.guard({ onDeny: "throw" }), and handle the DenialError in the error handler of the application'),
+  ],
+  failwitherror: inGuard('onDeny: "throw"'),
+  failureredirect: inGuard('onDeny: "throw", and redirect in the error handler of the application'),
+  session: inGuard("nothing: a guard keeps no session"),
+  scope: scopeCheck,
+  scopes: scopeCheck,
+  requiredscopes: scopeCheck,
+  permissions: scopeCheck,
+  roles: inGuard('gate.requireRole("admin") behind guard()'),
+  required: inGuard("optional: true instead of required: false"),
+  cors: atGate("app.use(cors({ ... })) in front of the gate"),
+  name: atGate('service: "orders-api", or telemetry: { gate: "orders" } for the name in metrics'),
+  namespace: atGate('prefix, or service: "orders-api"'),
+  jwt: atGate("auth: { ... }"),
+  authentication: atGate("auth: { ... }"),
+  debug: atGate("telemetry: { debug: true }"),
   // Tokens.
+  ignoreexpiration: [["issuer", "nothing: exp is always checked"]],
+  passreqtocallback: [["validate", "validate, which gets the token"]],
+  domain: [["jwksUri", 'issuer: "https://example.auth0.com/"']],
+  jwksrequestsperminute: [["remoteKeys", 'remoteKeys: { cooldown: "30s" }']],
+  accessttl: accessLifetime,
+  accesstokenttl: accessLifetime,
+  accesstokenlifetime: accessLifetime,
+  accesstokenexpiresin: accessLifetime,
+  refreshttl: idleLifetime,
+  refreshtokenttl: idleLifetime,
+  refreshtokenlifetime: idleLifetime,
+  refreshtokenexpiresin: idleLifetime,
+  header: tokenFunction,
+  query: tokenFunction,
+  body: tokenFunction,
   jwtsecret: inAuth("secret"),
   secretorkey: inAuth("secret", "secret or publicKey"),
   secretorkeyprovider: inAuth("secret", "secret or publicKey, which may be functions, with issuer"),
@@ -147,6 +227,10 @@ const foreign: Readonly<Record<string, readonly Replacement[]>> = {
     "clockTolerance",
     "tokenFrom",
   ]),
+  secret: [["checks", "the option auth of the gate"], ["signingKey", "signingKey"], ...inAuth("secret")],
+  issuer: [...gateAuth, ["auth", "auth: { issuer }"]],
+  audience: [...gateAuth, ["auth", "auth: { audience }"]],
+  algorithms: [...gateAuth, ["signingKey", 'algorithm: "ES256"'], ["auth", "auth: { algorithms }"]],
   ...atOther("limits", ["window", "per"], (name) => `limits: [{ ${name} }]`),
   ...atOther("cache", ["ttl", "grace", "codec"]),
   ...atOther("redis", ["url", "host", "port", "sentinels", "cluster", "password"]),
@@ -176,7 +260,11 @@ const foreign: Readonly<Record<string, readonly Replacement[]>> = {
   uri: redisUrl,
   connectionstring: redisUrl,
   redisclient: [["redis", "redis"]],
-  client: [["redis", "redis"]],
+  client: [
+    ["redis", "redis"],
+    ["sentinels", "the client itself: redis: client"],
+  ],
+  socket: [["sentinels", "host and port"]],
   store: [
     ["redis", "redis"],
     ["window", "the option redis of the gate"],

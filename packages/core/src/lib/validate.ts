@@ -23,10 +23,19 @@ export function kindOf(value: unknown): string {
   return typeof value === "object" ? "an object" : typeof value;
 }
 
-/** Throws for a value that is not an options object, and for an unknown name; the error suggests the nearest known name. */
-export function checkObject(option: string, value: unknown, known: readonly string[]): asserts value is object {
+/**
+ * Throws for a value that is not an options object, and for an unknown name; the error shows the example, or suggests the
+ * nearest known name.
+ */
+export function checkObject(
+  option: string,
+  value: unknown,
+  known: readonly string[],
+  example?: string,
+): asserts value is object {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw optionError(option, `must be an object, not ${kindOf(value)}`);
+    const such = example === undefined ? "" : ` such as ${example}`;
+    throw optionError(option, `must be an object${such}, not ${kindOf(value)}`);
   }
   for (const name of Object.keys(value)) {
     if (known.includes(name)) continue;
@@ -67,9 +76,11 @@ export function checkOneOf<T extends string>(
   option: string,
   value: unknown,
   allowed: readonly T[],
+  otherwise?: string,
 ): asserts value is T {
   if (typeof value !== "string" || !(allowed as readonly string[]).includes(value)) {
-    throw optionError(option, `must be one of ${allowed.map((one) => `"${one}"`).join(", ")}`);
+    const others = otherwise === undefined ? "" : `, or ${otherwise}`;
+    throw optionError(option, `must be one of ${allowed.map((one) => `"${one}"`).join(", ")}${others}`);
   }
 }
 

@@ -118,11 +118,15 @@ const known = [
   ...["name", "per", "limit", "algorithm", "window", "burst", "cost", "settle", "countOnly", "when", "skip", "allow"],
   ...["deny", "block", "shadow", "precision", "onStoreError", "releaseAfter"],
 ];
+const examplePolicy = '{ name: "ip", per: "ip", limit: 300, window: "1m" }';
+/** A token of RFC 9110 5.6.2. */
+const fieldName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const policyName = /^[A-Za-z0-9_.-]{1,64}$/;
 const algorithmNames = ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const;
 
 export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): readonly Policy<Raw>[] {
-  if (!Array.isArray(options)) throw optionError("limits", `must be a list of policies, not ${kindOf(options)}`);
+  if (!Array.isArray(options))
+    throw optionError("limits", `must be a list of policies such as [${examplePolicy}], not ${kindOf(options)}`);
   const policies = (options as readonly LimitOptions<Raw>[]).map((limit, index) =>
     resolveLimit(`limits[${index}]`, limit),
   );
@@ -133,7 +137,7 @@ export function resolveLimits<Raw>(options: readonly LimitOptions<Raw>[]): reado
 }
 
 export function resolveLimit<Raw>(option: string, options: LimitOptions<Raw>): Policy<Raw> {
-  checkObject(option, options, known);
+  checkObject(option, options, known, examplePolicy);
   const { name, limit, algorithm = "fixed-window", burst, cost = 1, settle, countOnly, skip } = options;
   const { shadow = false, precision = "exact", onStoreError = "local" } = options;
   if (typeof name !== "string" || !policyName.test(name)) {
@@ -205,6 +209,8 @@ function resolvePart<Raw>(option: string, part: PartitionPart<Raw, ClaimPath>): 
   const [what, name] = Object.entries(named)[0] as ["header" | "claim", unknown];
   if (what === "claim") return { claim: resolveClaimPath(`${option}.claim`, name) };
   checkString(`${option}.header`, name);
+  if (!fieldName.test(name))
+    throw optionError(`${option}.header`, 'must be the name of a header alone, such as "X-Api-Key"');
   return { header: name.toLowerCase() };
 }
 
@@ -231,7 +237,7 @@ function resolveReleaseAfter<Raw>(
 }
 
 function resolveBlock(option: string, options: BlockOptions): BlockRule {
-  checkObject(option, options, ["after", "for", "upTo", "extend"]);
+  checkObject(option, options, ["after", "for", "upTo", "extend"], '{ after: 10, for: "5m" }');
   const { after, upTo = "1d", extend = false } = options;
   checkBoolean(`${option}.extend`, extend);
   checkInteger(`${option}.after`, after, 1, maxCount);

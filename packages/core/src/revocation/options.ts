@@ -66,10 +66,10 @@ export interface ResolvedRevocation {
 /** A clock that is further ahead must be corrected: every sign-in within the margin is refused. */
 const maxCutoffMarginMs = 3_600_000;
 
+const knownOptions = ["onStoreError", "check", "staleness", "onDataLoss", "orgClaim", "cutoffMargin", "isRevoked"];
+
 export function resolveRevocation(options: RevocationOptions): ResolvedRevocation {
-  checkObject("revocation", options, [
-    ...["onStoreError", "check", "staleness", "onDataLoss", "orgClaim", "cutoffMargin", "isRevoked"],
-  ]);
+  checkObject("revocation", options, knownOptions, '{ check: "tracked" } (without it, the defaults hold)');
   const { onStoreError = "deny", check = "asked", staleness, onDataLoss = "report", orgClaim = "org_id" } = options;
   const { cutoffMargin, isRevoked } = options;
   if (isRevoked !== undefined) checkFunction("revocation.isRevoked", isRevoked);

@@ -267,7 +267,9 @@ function resolveAlgorithms(option: string, given: readonly string[]): readonly s
   for (const algorithm of algorithms) {
     if (Object.hasOwn(hmacAlgorithms, algorithm) || asymmetricAlgorithms.includes(algorithm)) continue;
     const all = [...Object.keys(hmacAlgorithms), ...asymmetricAlgorithms];
-    throw optionError(`${option}.algorithms`, `has an unknown algorithm; known are ${all.join(", ")}`);
+    const meant = all.find((one) => one.toLowerCase() === algorithm.trim().toLowerCase());
+    const advice = meant === undefined ? "" : `; write "${meant}"`;
+    throw optionError(`${option}.algorithms`, `has an unknown algorithm; known are ${all.join(", ")}${advice}`);
   }
   return algorithms;
 }

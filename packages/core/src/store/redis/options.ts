@@ -97,6 +97,8 @@ function resolveTarget(option: string, target: unknown): RedisPlace | RedisLike 
   if (typeof target === "string") return resolvePlace(option, { url: target });
   if (typeof target !== "object" || target === null || Array.isArray(target)) throw optionError(option, expected);
   if (isClient(target)) return target;
+  if (typeof (target as Partial<PromiseLike<unknown>>).then === "function")
+    throw optionError(option, "is a promise; await it, and pass the URL or the client that it gives");
   checkForeign(option, target);
   checkObject(option, target, known);
   return resolvePlace(option, target);
