@@ -238,6 +238,9 @@ const logCodes = [
   "guard_missing",
   "policy_name_taken",
   "gate_in_handler",
+  "policy_name_repeated",
+  "denial_dropped",
+  "gate_closed",
   "members_dropped",
 ];
 

@@ -41,7 +41,7 @@ describe("a gate that is made in a handler", () => {
     await visit((req, res) => void handle(req, res), 3);
     for (const { said } of [one, two]) {
       expect(said).to.have.length(1);
-      expect(said[0]).to.include("while a request was handled").and.include("when the application starts");
+      expect(said[0]).to.include("while requests were handled").and.include("when the application starts");
     }
   });
 
@@ -73,6 +73,54 @@ describe("a gate that is made in a handler", () => {
       await visit(app, 3);
     }
     await Promise.all(gates.map((gate) => gate.close()));
+    expect(said).to.deep.equal([]);
+  });
+
+  it("is none if the first request makes the only gate", async () => {
+    const { options, said } = trial();
+    let gate: ReturnType<typeof expressGate> | undefined;
+    const app = express();
+    app.use((req, res, next) => void (gate ??= expressGate(options)).guard()(req, res, next));
+    app.use((_req, res) => void res.send("ok"));
+    await visit(app, 3);
+    await gate?.close();
+    expect(said).to.deep.equal([]);
+  });
+
+  it("is none for the gates of tenants, made when an application starts or by their first requests", async () => {
+    const { options, said } = trial();
+    const gates = new Map<string, ReturnType<typeof expressGate>>();
+    function gateOf(tenant: string): ReturnType<typeof expressGate> {
+      const known = gates.get(tenant) ?? expressGate({ ...options, prefix: `${tenant}:` });
+      gates.set(tenant, known);
+      return known;
+    }
+    for (let count = 0; count < 12; count += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      gateOf(`tenant-${count}`);
+    }
+    let visits = 0;
+    const app = express();
+    app.use((req, res, next) => void gateOf(`new-${(visits += 1)}`).guard()(req, res, next));
+    app.use((_req, res) => void res.send("ok"));
+    await visit(app, 3);
+    await Promise.all(Array.from(gates.values(), (gate) => gate.close()));
+    expect(said).to.deep.equal([]);
+  });
+
+  it("is none in tests that make a gate each and leave those in process open", async () => {
+    const { options, said } = trial();
+    const before = process.env.NODE_ENV;
+    process.env.NODE_ENV = "test";
+    cleanUp(() => {
+      if (before === undefined) delete process.env.NODE_ENV;
+      else process.env.NODE_ENV = before;
+    });
+    for (let count = 0; count < 12; count += 1) {
+      const gate = expressGate(options);
+      cleanUp(() => gate.close());
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     expect(said).to.deep.equal([]);
   });
 

@@ -232,6 +232,8 @@ export function createGate<Raw, Middleware extends object>(
             "has no effect together with checks; give it to authenticate() in that list",
           );
       }
+      if (checks.length === 0)
+        throw optionError("guard().checks", "needs at least one middleware of this gate: an empty list guards nothing");
       const parts = (checks as Middleware[]).map((middleware) => factory.checkOf("guard().checks", middleware));
       return factory.combine(parts, every, guardOptions.onDeny);
     },
@@ -370,6 +372,7 @@ export function createGate<Raw, Middleware extends object>(
     async close() {
       if (!closed) releaseGateName(telemetry.gate);
       closed = true;
+      factory.close();
       developmentLog?.close();
       openGate.leave();
       auth?.keys.close();

@@ -31,6 +31,7 @@ import type { Administration } from "./limits/administration.js";
 import type { ConsumptionFactory } from "./limits/consumption.js";
 import { administerQuotas } from "./limits/administration.js";
 import type { Policy } from "./limits/policy.js";
+import { RepeatedNameWarning } from "./limits/repeated-names.js";
 import { UnguardedWarning } from "./request/unguarded.js";
 import { Settlement } from "./limits/settlement.js";
 import { CutoffRules } from "./revocation/cutoffs.js";
@@ -272,6 +273,7 @@ export function createServices<Raw>(
       onDropped: () => droppedMembers.note("a message of a channel"),
     }),
     consumptions: administration.consumptions,
+    repeatedNames: new RepeatedNameWarning(logger),
     locks,
     leaders: new LeaderService({ locks, telemetry, logger }),
     corrections: stores.corrections,

@@ -29,7 +29,10 @@ export function bindCheck(check: Check<Request>, property: string, attachment: A
 
     /** @param verdict The verdict that could not be applied; none if the check has thrown. */
     function fail(thrown: unknown, verdict?: Verdict): void {
-      if (verdict === undefined) exchange.state.fail(attachment, thrown);
+      if (verdict === undefined) {
+        exchange.state.fail(attachment, thrown);
+        attachment.thrown?.watch(exchange, thrown, () => req.route as unknown);
+      }
       try {
         exchange.state.showRefusal(req, thrown);
       } catch (error) {

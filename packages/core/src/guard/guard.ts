@@ -8,6 +8,7 @@ import type { Consumed, ConsumptionFactory } from "../limits/consumption.js";
 import { consumptionsOf, findBlocked, countsAddresses } from "../limits/policy.js";
 import { denyExhausted, isViolated, quotaFields, quotaAfter } from "../limits/verdict.js";
 import type { Quota } from "../http/quota.js";
+import type { RepeatedNameWarning } from "../limits/repeated-names.js";
 import type { AppliedPolicy, Policy } from "../limits/policy.js";
 import type { CountedConsumption, Settlement } from "../limits/settlement.js";
 import type { RevocationPolicy } from "../revocation/options.js";
@@ -34,6 +35,7 @@ export interface GuardServices<Raw> extends IdentifyServices<Raw> {
   /** Undefined for a gate without `auth`. */
   readonly verifier: Pick<Verifier, "verify" | "known"> | undefined;
   readonly consumptions: Pick<ConsumptionFactory<Raw>, "create" | "groupOf" | "nameOf">;
+  readonly repeatedNames: Pick<RepeatedNameWarning, "note">;
   readonly corrections: UsageCorrections;
   readonly settlement: Pick<Settlement<Raw>, "expect" | "answered" | "follow">;
   readonly telemetry: Pick<Telemetry, "limited">;
@@ -191,11 +193,13 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const refusal =
       byAddress ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
     if (refusal !== undefined) {
+      if (quotas.length > 0) services.repeatedNames.note(state.facts.quotas, quotas);
       giveBack(after, answer.afterToken);
       reopen(request, answer, byAddress !== undefined, true);
       return refuse(exchange, refusal);
     }
     const byOthers = decideLimits(exchange, after, answer.afterToken, quotas);
+    if (state.facts.quotas.length > 0 && quotas.length > 0) services.repeatedNames.note(state.facts.quotas, quotas);
     if (byOthers === undefined) return allow(exchange, quotas, proof);
     reopen(request, answer, false, false);
     return refuse(exchange, byOthers);

@@ -5,7 +5,8 @@ import type { Attachment, Check, GateExchange } from "../request/state.js";
 import type { RequestCounts } from "../telemetry/request-counts.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { allowAnonymous, throwOnDenial } from "./compose.js";
-import { observeOutcome } from "./request-outcomes.js";
+import { DroppedDenialWarning } from "./dropped-denials.js";
+import { ClosedGateWarning, observeOutcome } from "./request-outcomes.js";
 import type { OutcomeRules, OutcomeServices } from "./request-outcomes.js";
 
 /** The checks behind a middleware, from which `some()`, `unless()` and others make new middleware. */
@@ -18,7 +19,7 @@ export interface MiddlewareCheck<Raw> {
   readonly identifies: boolean;
 }
 
-export interface MiddlewareFactoryOptions<Raw, Middleware> extends Omit<OutcomeServices, "stop"> {
+export interface MiddlewareFactoryOptions<Raw, Middleware> extends Omit<OutcomeServices, "stop" | "closed"> {
   /** Makes a middleware of one framework from a check. */
   readonly bind: (check: Check<Raw>, attachment: Attachment) => Middleware;
   readonly problemTypes: ApplyProblemTypes;
@@ -29,11 +30,20 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   readonly #options: MiddlewareFactoryOptions<Raw, Middleware>;
   readonly #checks = new WeakMap<Middleware, MiddlewareCheck<Raw>>();
   readonly #attachments: ReturnType<typeof attachmentsOf>;
-  readonly #state = { isDraining: false };
+  readonly #state = { isDraining: false, isClosed: false };
+  readonly #closed: ClosedGateWarning;
 
   constructor(options: MiddlewareFactoryOptions<Raw, Middleware>) {
     this.#options = options;
-    this.#attachments = attachmentsOf({}, options.telemetry.requests);
+    const { logger, telemetry } = options;
+    this.#closed = new ClosedGateWarning(logger);
+    this.#attachments = attachmentsOf({}, telemetry.requests, new DroppedDenialWarning(logger));
+  }
+
+  /** The gate is closed: it says once if it still gets requests. */
+  close(): void {
+    this.drain();
+    this.#state.isClosed = true;
   }
 
   /** From now on, every response of a middleware ends its connection. */
@@ -82,10 +92,17 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
     rules?: OutcomeRules,
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
     const typed = typeProblems(check, this.#options.problemTypes);
-    return observeOutcome(typed, { ...this.#options, stop: this.#state }, rules);
+    return observeOutcome(typed, { ...this.#options, closed: this.#closed, stop: this.#state }, rules);
   }
 }
 
-function attachmentsOf(gate: object, counts: RequestCounts): Readonly<Record<"identifying" | "plain", Attachment>> {
-  return { identifying: { gate, identifies: true, counts }, plain: { gate, identifies: false, counts } };
+function attachmentsOf(
+  gate: object,
+  counts: RequestCounts,
+  thrown: Attachment["thrown"],
+): Readonly<Record<"identifying" | "plain", Attachment>> {
+  return {
+    identifying: { gate, identifies: true, counts, thrown },
+    plain: { gate, identifies: false, counts, thrown },
+  };
 }

@@ -1,3 +1,4 @@
+import { operations } from "../lib/documentation.js";
 import { monotonicNow } from "../lib/real-timers.js";
 import type { Denied, Verdict } from "../http/verdict.js";
 import type { GateExchange } from "../request/state.js";
@@ -14,7 +15,8 @@ export interface OutcomeServices {
   /** Undefined where no lines are printed for developers. */
   readonly developmentLog: DevelopmentLog | undefined;
   /** Is the process about to stop? Then connections end with the answer of their next request. */
-  readonly stop: { readonly isDraining: boolean };
+  readonly stop: { readonly isDraining: boolean; readonly isClosed: boolean };
+  readonly closed: ClosedGateWarning;
 }
 
 /** The differences between kinds of middleware. */
@@ -32,7 +34,7 @@ type AnyCheck<Raw, V> = (exchange: GateExchange<Raw>) => V | Promise<V>;
  */
 export function observeOutcome<Raw, V extends Verdict>(
   check: AnyCheck<Raw, V>,
-  { telemetry, logger, developmentLog, stop }: OutcomeServices,
+  { telemetry, logger, developmentLog, stop, closed }: OutcomeServices,
   { isRoute = false }: OutcomeRules = {},
 ): AnyCheck<Raw, V> {
   const logs = hearsDebug(logger);
@@ -42,10 +44,15 @@ export function observeOutcome<Raw, V extends Verdict>(
   const { requests } = telemetry;
 
   return function observed(exchange) {
-    if (stop.isDraining) exchange.endConnection?.();
+    if (stop.isDraining) endConnection(exchange);
     if (telemetry.decisions !== undefined || events.verdict.hasSubscribers) return decideTimed(exchange);
     return decide(exchange);
   };
+
+  function endConnection(exchange: GateExchange<Raw>): void {
+    if (stop.isClosed) closed.note();
+    exchange.endConnection?.();
+  }
 
   // A function of its own: one that makes a closure allocates its variables at each call.
   function decideTimed(exchange: GateExchange<Raw>): V | Promise<V> {
@@ -176,4 +183,23 @@ function timeVerdict<V extends Verdict>(decide: () => V | Promise<V>, telemetry:
 
   const verdict = decide();
   return verdict instanceof Promise ? verdict.then(publish) : publish(verdict);
+}
+
+/** Says once that a gate gets requests after it was closed. */
+export class ClosedGateWarning {
+  readonly #logger: Logger;
+  #warned = false;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  note(): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    this.#logger.warn(
+      { code: "gate_closed" },
+      `portcullis: a request came to a gate after its close(): close the gate when the server has ended: server.close(() => void gate.close()) (see ${operations}#gate_closed)`,
+    );
+  }
 }

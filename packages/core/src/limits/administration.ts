@@ -387,7 +387,7 @@ export function administerQuotas<Raw>(options: AdministrationOptions<Raw>): Admi
     consumptions,
     previews: new ConsumptionFactory<Raw>({
       ...{ keyspace, ipv6PrefixLength, logger: silent, overrides: overrideCache, topKeys: noTopKeys },
-      unguarded: new UnguardedWarning(silent),
+      unguarded: new UnguardedWarning(silent, undefined),
     }),
     quotas: new QuotaService({ ...common, onRegister }),
     close() {

@@ -26,6 +26,14 @@ export interface Attachment {
   readonly identifies: boolean;
   /** The counts of the requests at the gate. @default none */
   readonly counts?: RequestCounts | undefined;
+  /** Looks whether an error handler drops a refusal that was thrown. @default none */
+  readonly thrown?: ThrownDenials | undefined;
+}
+
+/** Looks whether requests go on after a refusal that was thrown. */
+export interface ThrownDenials {
+  /** @param routeOf returns the route of the framework that handles the request now; undefined outside of routes. */
+  watch(exchange: Exchange, thrown: unknown, routeOf: () => unknown): void;
 }
 
 /** Bits of the facts that a run of a middleware has found out. */

@@ -8,11 +8,11 @@ import type { GateExchange, RequestState } from "./state.js";
  */
 export class UnguardedWarning<Raw = unknown> {
   readonly #logger: Logger;
-  readonly #carriesToken: (exchange: GateExchange<Raw>) => boolean;
+  readonly #carriesToken: ((exchange: GateExchange<Raw>) => boolean) | undefined;
   readonly #warned = new Set<string>();
 
-  /** @param carriesToken does this request have credentials that a guard would read? */
-  constructor(logger: Logger, carriesToken: (exchange: GateExchange<Raw>) => boolean = () => true) {
+  /** @param carriesToken does this request have credentials that a guard would read? Undefined for a gate without `auth`. */
+  constructor(logger: Logger, carriesToken: ((exchange: GateExchange<Raw>) => boolean) | undefined) {
     this.#logger = logger;
     this.#carriesToken = carriesToken;
   }
@@ -31,7 +31,8 @@ export class UnguardedWarning<Raw = unknown> {
     // Only a request of a framework passes middleware.
     if (state.isIdentified || state.isGuardSkipped || trustsEveryProxy === undefined) return;
     const middleware = `limit "${policy}"`;
-    if (this.#maySay(middleware) && this.#carriesToken(exchange)) this.#warn(middleware, "it counts no request", state);
+    if (this.#maySay(middleware) && this.#carriesToken?.(exchange) !== false)
+      this.#warn(middleware, "it counts no request", state);
   }
 
   #maySay(middleware: string): boolean {
@@ -42,9 +43,13 @@ export class UnguardedWarning<Raw = unknown> {
     if (!this.#maySay(middleware)) return;
     this.#warned.add(middleware);
     const other = identified ? "; the user of another gate does not count" : "";
+    const [fact, advice] =
+      this.#carriesToken === undefined
+        ? ["this gate has no option auth, so that its guard() finds none", "set auth"]
+        : ["no guard() or authenticate() of this gate ran before it", "mount the guard first"];
     this.#logger.warn(
       { code: "guard_missing", middleware },
-      `portcullis: ${middleware} needs a user, and no guard() or authenticate() of this gate ran before it, so ${effect}${other}: mount the guard first (see ${operations}#guard_missing)`,
+      `portcullis: ${middleware} needs a user, and ${fact}, so ${effect}${other}: ${advice} (see ${operations}#guard_missing)`,
     );
   }
 }
