@@ -1,7 +1,6 @@
 import { createGate } from "../../packages/core/src/adapter.js";
 import { testAuth } from "@portcullis/testkit";
 import { expect } from "chai";
-import type { FakeOptions } from "../support/fake-gate.js";
 import { openGate } from "../support/fake-gate.js";
 import { expectOptionError } from "../support/option-error.js";
 
@@ -45,8 +44,7 @@ const rows: readonly (readonly [what: string, options: object, option: string, w
 
 describe("the error of a wrong option", () => {
   for (const [what, options, option, write] of rows)
-    it(`says what to write instead of ${what}`, () =>
-      expectOptionError(() => openGate(options as FakeOptions), option, write));
+    it(`says what to write instead of ${what}`, () => expectOptionError(() => openGate(options), option, write));
 
   it("says that an address of Redis is no options object", () =>
     expectOptionError(
