@@ -9,7 +9,7 @@ import { Telemetry } from "../../telemetry/telemetry.js";
 import { ConnectionWait } from "./connection-wait.js";
 import type { Cause } from "./outages.js";
 import { Diagnosis } from "./diagnosis.js";
-import { addressIn, causeOf, isVague, OutageReport } from "./outages.js";
+import { addressIn, causeOf, endedClient, isVague, OutageReport } from "./outages.js";
 import { followCredentials, PasswordSource } from "./password.js";
 import type { TellUnreadable, UnreadablePart } from "./replies.js";
 import { faultOfError, createUnreadableReport } from "./replies.js";
@@ -183,6 +183,11 @@ export function connect({
     return !closing && client.status === "ready";
   }
 
+  /** Has the application ended its client? A client of the gate is made to connect again. */
+  function isEnded(): boolean {
+    return own === undefined && client.status === "end";
+  }
+
   /** Looks whether the server is a node of a Cluster, and makes a client of the Cluster then. */
   async function lookFirst(first: RedisLike, place: RedisPlace): Promise<void> {
     const isNode = await isClusterNode(first);
@@ -233,6 +238,9 @@ export function connect({
       greet();
     } else if (client.status === "wait") {
       client.connect?.().catch(() => undefined);
+    } else if (isEnded()) {
+      wait.failed(endedClient);
+      report.connectionFailed(endedClient);
     }
   }
 
@@ -250,7 +258,10 @@ export function connect({
     hasConnected: () => connected,
     wait,
     isUp: () => connected && client.status === "ready",
-    cause: () => (client.status === "ready" ? undefined : report.connection) ?? report.call,
+    cause() {
+      if (isEnded()) return endedClient;
+      return (client.status === "ready" ? undefined : report.connection) ?? report.call;
+    },
     onConnect(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

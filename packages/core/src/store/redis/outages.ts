@@ -27,6 +27,11 @@ interface NodeError extends Error {
 const closed = "the connection was closed";
 const noSentinel = "no sentinel answers";
 
+export const endedClient: Cause = {
+  fault: "unreachable",
+  reason: "quit() or disconnect() of the application has ended its client, which does not connect again",
+};
+
 /** Errors of ioredis that have no code, and words that its errors quote. */
 const phrases: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [/\b(E[A-Z]{4,}|ERR_[A-Z_]+|WRONGPASS|NOAUTH|NOPERM|[A-Z]+_CERT[A-Z_]*)\b/, ""],
