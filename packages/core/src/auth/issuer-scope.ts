@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 
 /** The issuers of a gate, and the issuer of the shared keys. */
 export interface IssuerScopeOptions {
@@ -60,7 +60,7 @@ export class IssuerScope {
   readonly #mainDigest: string | undefined;
   /** Digests of the issuers known by name. */
   readonly #known: ReadonlySet<string>;
-  readonly #digests = new LRUCache<string, string>({ max: 1000 });
+  readonly #digests = new GrowingLru<string, string>({ max: 1000 });
 
   constructor({ known: named = [], shared, open = false, own }: IssuerScopeOptions = {}) {
     const known = [...new Set(named)];

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { sharedKeyMs } from "../store/keyspace.js";
 import type { CacheStore, CacheSignals } from "../store/ports/cache.js";
 import type { Logger } from "../telemetry/logger.js";
@@ -104,7 +104,7 @@ export class Generations {
   readonly #maxStalenessMs: number;
   readonly #renewals: Invalidations;
   /** Entries that remember an evicted generation would not learn of its changes, so eviction ends them. */
-  readonly #known = new LRUCache<string, Generation>({ max: 10_000, dispose: evict });
+  readonly #known = new GrowingLru<string, Generation>({ max: 10_000, dispose: evict });
 
   constructor({ store, signals, renewals, maxStalenessMs }: GenerationsOptions) {
     this.#store = store;

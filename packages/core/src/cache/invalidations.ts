@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
@@ -53,7 +53,7 @@ export class Invalidations {
   /** Invalidations that the store missed. */
   readonly #retries = new RetryQueue(maxPending);
   /** Invalidations that the store confirmed within the last minute. */
-  readonly #recent = new LRUCache<string, true>({ max: maxPending, ttl: recentMs, ttlResolution: 0 });
+  readonly #recent = new GrowingLru<string, true>({ max: maxPending, ttl: recentMs, ttlResolution: 0 });
   #tokens = 0;
   #closing: Promise<void> | undefined;
 

@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { CacheSignals } from "../store/ports/cache.js";
 import type { CachedEntry } from "./entry.js";
 
@@ -53,7 +54,7 @@ export class LocalTier {
   constructor({ entries, bytes, ttlMs, signals }: LocalTierOptions) {
     this.#ttlMs = ttlMs;
     this.#signals = signals;
-    this.#entries = new LRUCache({
+    this.#entries = new GrowingLru({
       max: entries,
       maxSize: bytes,
       sizeCalculation: ({ entry, key }, storeKey) => overheadBytes + 2 * (entry.size + key.length + storeKey.length),

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
 import type { RegionGenerations } from "./generations.js";
@@ -20,7 +20,7 @@ export class Regions {
   readonly #keys: Keyspace;
   readonly #tracked: true | readonly string[];
   readonly #statistics: CacheStatistics;
-  readonly #regions = new LRUCache<string, Region>({ max: 2000 });
+  readonly #regions = new GrowingLru<string, Region>({ max: 2000 });
 
   constructor(keys: Keyspace, tracked: true | readonly string[], statistics: CacheStatistics) {
     this.#keys = keys;

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Deadline } from "../lib/deadline.js";
 import { Deadlines } from "../lib/deadline.js";
 import { checkFunction, optionError } from "../lib/validate.js";
@@ -80,8 +80,8 @@ export class LockService implements Locks {
   /** Locks that are to be given back when the store answers again. */
   readonly #givenBack = new RetryQueue();
   readonly #known = {
-    lock: new LRUCache<string, readonly [LockKeys]>({ max: maxKnownNames }),
-    leader: new LRUCache<string, readonly [LockKeys]>({ max: 100 }),
+    lock: new GrowingLru<string, readonly [LockKeys]>({ max: maxKnownNames }),
+    leader: new GrowingLru<string, readonly [LockKeys]>({ max: 100 }),
   };
   /** Owners are different in all processes, and different for each attempt. */
   readonly #origin = randomBytes(12).toString("base64url");

@@ -1,5 +1,5 @@
 import { BlockList, isIP } from "node:net";
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { canonicalAddress, ipv4Inside, parseIPv6 } from "../http/address.js";
 import { kindOf, optionError } from "../lib/validate.js";
 
@@ -12,7 +12,7 @@ const maxAnswers = 5000;
  */
 export class AddressList {
   readonly #list: BlockList;
-  readonly #answers = new LRUCache<string, boolean>({ max: maxAnswers });
+  readonly #answers = new GrowingLru<string, boolean>({ max: maxAnswers });
 
   constructor(list: BlockList) {
     this.#list = list;

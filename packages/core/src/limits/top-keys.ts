@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { TopKeysPart, LimitOverrides } from "../store/ports/limit-overrides.js";
 import { clearTimeout, setTimeout } from "../lib/real-timers.js";
@@ -89,7 +89,7 @@ export class TopKeysReporter {
   readonly #records: LimitOverrides;
   readonly #keyspace: Keyspace;
   readonly #tables = new Map<string, TopKeysTable>();
-  readonly #names = new LRUCache<string, string>({ max: maxNames });
+  readonly #names = new GrowingLru<string, string>({ max: maxNames });
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 

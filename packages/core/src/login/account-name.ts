@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 
 /** Longer than any name or e-mail address (RFC 5321 4.5.3.1) that a user types. */
 const maxCharacters = 512;
@@ -82,7 +82,7 @@ function foldLetters(text: string): string {
 
 const collator = new Intl.Collator("en", { sensitivity: "base" });
 const bases = listBases();
-const knownBases = new LRUCache<string, string>({ max: 5000 });
+const knownBases = new GrowingLru<string, string>({ max: 5000 });
 
 /** The plain letters or digits that the collation equates with a letter. Undefined if there are none. */
 function baseOf(letter: string): string | undefined {

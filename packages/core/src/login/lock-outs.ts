@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { steadyNow } from "../lib/steady-clock.js";
 
 /** Maximum number of lock-outs that are remembered. One that is forgotten is told again. */
@@ -8,7 +8,7 @@ const toleranceMs = 2000;
 
 /** Tells the first refusal of a lock-out from the refusals that follow it: an attacker must not fill an audit trail. */
 export class LockOuts {
-  readonly #until = new LRUCache<string, number>({ max: maxLockOuts });
+  readonly #until = new GrowingLru<string, number>({ max: maxLockOuts });
   readonly #now: () => number;
 
   /** @param now milliseconds of a monotonic clock */

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { logins } from "../lib/documentation.js";
 import type { Logger } from "../telemetry/logger.js";
 import type { LoginWarning, Telemetry } from "../telemetry/telemetry.js";
@@ -20,7 +20,7 @@ const maxAccounts = 5000;
 /** Warnings about the use of a throttle. Each is counted; logs contain no names. */
 export class LoginWarnings {
   readonly #options: LoginWarningsOptions;
-  readonly #successes = new LRUCache<string, { count: number; readonly until: number }>({ max: maxAccounts });
+  readonly #successes = new GrowingLru<string, { count: number; readonly until: number }>({ max: maxAccounts });
   readonly #logged = new Set<LoginWarning>();
   #mutedUntil = 0;
 

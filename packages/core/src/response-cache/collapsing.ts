@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { maxTimerMs } from "../lib/duration.js";
 import { clearTimeout, monotonicNow, setTimeout } from "../lib/real-timers.js";
 
@@ -51,14 +52,14 @@ export class RequestCollapser<T> {
   readonly #active = new Map<string, ActiveLeader<T>>();
   readonly #unshareable: LRUCache<string, true>;
   /** The last result for all, by key; a number in the order of all such results. */
-  readonly #lastShared = new LRUCache<string, number>({ max: 10_000 });
+  readonly #lastShared = new GrowingLru<string, number>({ max: 10_000 });
   #shared = 0;
 
   constructor({ waitMs, now = monotonicNow, bodyMs = 100 }: RequestCollapserOptions) {
     this.#waitMs = waitMs;
     this.#bodyMs = bodyMs;
     this.#now = now;
-    this.#unshareable = new LRUCache({ max: 10_000, ttl: unshareableMs, ttlResolution: 0, perf: { now } });
+    this.#unshareable = new GrowingLru({ max: 10_000, ttl: unshareableMs, ttlResolution: 0, perf: { now } });
   }
 
   /** The number of results for all so far; see {@link hasSharedSince}. */

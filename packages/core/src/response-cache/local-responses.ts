@@ -1,5 +1,6 @@
 import { isAscii } from "node:buffer";
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Reply } from "../http/verdict.js";
 import { cacheChannel, readEvent } from "../store/ports/cache.js";
 import type { Channels } from "../store/ports/channels.js";
@@ -99,7 +100,7 @@ export class LocalResponses {
   #isClosed = false;
 
   constructor({ entries, bytes, ttlMs, channels, isTagKey, monotonic }: LocalResponsesOptions) {
-    this.#order = new LRUCache({
+    this.#order = new GrowingLru({
       ...{ max: entries, maxSize: bytes, sizeCalculation: sizeOf },
       dispose: (kept, text) => {
         if (this.#kept.get(text) === kept) this.#kept.delete(text);

@@ -1,11 +1,11 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 
 /** The number of tags whose last purge is remembered. */
 const maxTags = 10_000;
 
 /** The last purges of tags, numbered in their order. A purge that was forgotten counts for every tag. */
 export class PurgeLog {
-  readonly #last = new LRUCache<string, number>({
+  readonly #last = new GrowingLru<string, number>({
     max: maxTags,
     dispose: (purge, _key, reason) => {
       if (reason === "evict") this.#lastForgotten = purge;

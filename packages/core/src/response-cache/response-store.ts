@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Invalidations } from "../cache/invalidations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheEntry, GenerationClaim } from "../store/ports/cache.js";
@@ -87,7 +87,7 @@ export class ResponseStore {
   readonly #renewals: Invalidations;
   readonly #monotonic: () => number;
   /** The known `Vary` fields by primary key, so that the `Vary` record and the response are one read. */
-  readonly #varyFields = new LRUCache<string, readonly string[]>({ max: 10_000 });
+  readonly #varyFields = new GrowingLru<string, readonly string[]>({ max: 10_000 });
   /** Responses that were stored until then are not used; by the clock of the store. */
   #distrustedUntil = Number.NEGATIVE_INFINITY;
   /** The number of the last purge of each tag by this process: the store may lose a purge, or be down. */

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Auth } from "../auth/claims.js";
 import type { Answer, DecisionStore, Question, TokenQuestion } from "../store/ports/decisions.js";
 import { faultForAll, isRefusedToken, someRefuses } from "../store/ports/decisions.js";
@@ -34,7 +34,7 @@ export class OwnCheck {
   readonly #options: OwnCheckOptions;
   readonly #auths = new WeakMap<TokenQuestion, Auth>();
   /** The tokens that the function revoked last, by the key of their record: it may accept them again. */
-  readonly #refused = new LRUCache<string, true>({ max: maxRefused });
+  readonly #refused = new GrowingLru<string, true>({ max: maxRefused });
   #isFailing = false;
   #warnedAt = Number.NEGATIVE_INFINITY;
 

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import type { Auth } from "../auth/claims.js";
 import { checkIdentifying, claimAt, identifyingText, showClaim } from "../auth/identifying-claim.js";
 import type { IssuerScope } from "../auth/issuer-scope.js";
@@ -87,7 +87,7 @@ export const maxRecordSeconds: number = 10 * 366 * 86_400;
 export class RevocationService implements Revocations {
   readonly #options: RevocationServiceOptions;
   /** Tokens that this process knows to be revoked, for policies that allow tokens while the store is down. */
-  readonly #known = new LRUCache<string, true>({ max: 10_000 });
+  readonly #known = new GrowingLru<string, true>({ max: 10_000 });
 
   constructor(options: RevocationServiceOptions) {
     this.#options = options;

@@ -1,7 +1,7 @@
 import type { SharedKeys } from "./shared-issuer.js";
 import { ourOwn } from "./shared-issuer.js";
 import { createHmac } from "node:crypto";
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../lib/growing-lru.js";
 import { IssuerScope, checkIdentifier, subjectOfName } from "../auth/issuer-scope.js";
 import { sharedChannels } from "./ports/channels.js";
 import type { Algorithm } from "./ports/decisions.js";
@@ -53,7 +53,7 @@ export class Keyspace {
   /** Is the owner of the shared keys known for good? */
   #areKnown = false;
   readonly #seed: number;
-  readonly #digests = new LRUCache<string, string>({ max: 5000 });
+  readonly #digests = new GrowingLru<string, string>({ max: 5000 });
 
   constructor(prefix: string, secret: string, owners: KeyOwners = {}) {
     const { issuers = new IssuerScope(), service = "default", shared = ourOwn } = owners;

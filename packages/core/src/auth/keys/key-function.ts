@@ -1,5 +1,5 @@
 import type { JWTHeaderParameters } from "jose";
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { CandidateKey, KeySource } from "./key-source.js";
@@ -57,10 +57,10 @@ interface Found {
 export class FunctionKeys<Key> {
   readonly #options: KeyFunctionOptions<Key>;
   readonly #now: () => number;
-  readonly #issuers = new LRUCache<string, KeySource>({ max: maxKept });
-  readonly #found = new LRUCache<string, Found>({ max: maxKept });
+  readonly #issuers = new GrowingLru<string, KeySource>({ max: maxKept });
+  readonly #found = new GrowingLru<string, Found>({ max: maxKept });
   /** Apart, since anybody can invent keys that do not exist, and they must not push out those that do. */
-  readonly #absent = new LRUCache<string, Found>({ max: maxKept });
+  readonly #absent = new GrowingLru<string, Found>({ max: maxKept });
   /** Calls of the function in progress, by issuer and {@link choosingMembers}. */
   readonly #pending = new Map<string, Promise<Found>>();
   #isFailing = false;

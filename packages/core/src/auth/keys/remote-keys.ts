@@ -1,6 +1,6 @@
 import type { lookup } from "node:dns";
 import type { JWTHeaderParameters } from "jose";
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import { steadyNow } from "../../lib/steady-clock.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { Telemetry } from "../../telemetry/telemetry.js";
@@ -321,7 +321,7 @@ const noKeys: KeySource = fixedSource(() => []);
 export class TenantKeys {
   readonly #open: (issuer: string) => KeySource;
   readonly #rules: FetchRules;
-  readonly #tenants = new LRUCache<string, KeySource>({ max: maxTenants, dispose: (keys) => keys.close() });
+  readonly #tenants = new GrowingLru<string, KeySource>({ max: maxTenants, dispose: (keys) => keys.close() });
 
   constructor(open: (issuer: string) => KeySource, rules: FetchRules) {
     this.#open = open;

@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import type { CacheEntry, CacheEvent, CacheStore, GenerationClaim, Lease, LeaseOutcome } from "../ports/cache.js";
 import { cacheChannel, eventLetter, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../ports/cache.js";
 import type { Channels } from "../ports/channels.js";
@@ -41,15 +42,15 @@ export class MemoryCacheStore implements CacheStore {
     this.#leaseNow = givenNow ?? monotonicNow;
     const perf = lruClock(now);
     this.#channels = channels;
-    this.#values = new LRUCache({
+    this.#values = new GrowingLru({
       max: entries,
       maxSize: size,
       sizeCalculation: (value, key) => value.length + key.length + 1,
       ttlResolution: 0,
       perf,
     });
-    this.#generations = new LRUCache({ max: 4 * entries, ttlResolution: 0, perf });
-    this.#withdrawn = new LRUCache({ max: 1_000, ttl: withdrawnMs, ttlResolution: 0, perf });
+    this.#generations = new GrowingLru({ max: 4 * entries, ttlResolution: 0, perf });
+    this.#withdrawn = new GrowingLru({ max: 1_000, ttl: withdrawnMs, ttlResolution: 0, perf });
   }
 
   now(): number {

@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import { monotonicNow } from "../../lib/real-timers.js";
 import { lruClock, steadyNow } from "../../lib/steady-clock.js";
 import { StoreFault } from "../ports/fault.js";
@@ -41,7 +42,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     const now = givenNow ?? steadyNow;
     this.#leaseNow = givenNow ?? monotonicNow;
     this.#capacity = capacity;
-    this.#completed = new LRUCache({
+    this.#completed = new GrowingLru({
       max: capacity,
       maxSize: maxBytes,
       sizeCalculation: ({ response }) => response.length + 200,

@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import type {
   AccountLimit,
   AttemptCount,
@@ -51,8 +52,8 @@ export class MemoryLoginStore implements LoginStore {
     const notes = { max: maxNotes, ttl: 1, ttlResolution: 0, perf: lruClock(now) };
     this.#now = now;
     this.#counters = new BoundedTable({ now, capacity: counters });
-    this.#notes = new LRUCache(notes);
-    this.#levels = new LRUCache(notes);
+    this.#notes = new GrowingLru(notes);
+    this.#levels = new GrowingLru(notes);
   }
 
   /** Resolves always to an answer, never to a fault. */

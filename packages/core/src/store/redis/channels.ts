@@ -1,4 +1,5 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import type { Logger } from "../../telemetry/logger.js";
 import type { ChannelListener, Channels, MessageOutcome } from "../ports/channels.js";
 import { Listeners, Sender, checkChannel, checkMessage, maxMessageBytes, openEnvelope } from "../ports/channels.js";
@@ -91,7 +92,7 @@ export class RedisChannels implements Channels {
       return;
     }
     const { id, message } = envelope;
-    if (this.#options.connection.isCluster) this.#seen ??= new LRUCache({ max: 10_000 });
+    if (this.#options.connection.isCluster) this.#seen ??= new GrowingLru({ max: 10_000 });
     if (this.#seen?.has(id) === true) return;
     this.#seen?.set(id, true);
     const own = envelope.origin === this.#sender.origin;

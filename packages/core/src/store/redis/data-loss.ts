@@ -5,7 +5,8 @@ import type { Connection } from "./connect.js";
 import { readText } from "./replies.js";
 import { markerScript } from "./scripts/markers.js";
 import { runScript } from "./run-script.js";
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import type { Answer, Question, DecisionStore } from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
 import type { StoreHealth, StoreState } from "../ports/health.js";
@@ -131,7 +132,7 @@ export class LossAwareStore implements DecisionStore, RevocationStore, StoreHeal
     const { store, now = monotonicNow } = options;
     this.#store = store;
     this.#options = options;
-    this.#recent = new LRUCache({ max: 10_000, ttl: recentMs, ttlResolution: 0, perf: { now } });
+    this.#recent = new GrowingLru({ max: 10_000, ttl: recentMs, ttlResolution: 0, perf: { now } });
   }
 
   ask(question: Question): Answer | StoreFault | Promise<Answer | StoreFault> {

@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { GrowingLru } from "../../lib/growing-lru.js";
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import type { Answer, UsageCorrections, Question, DecisionStore } from "../ports/decisions.js";
@@ -61,7 +61,7 @@ export class RedisDecisionStore implements DecisionStore, RevocationStore, Store
   readonly #reads: Breaker;
   readonly #writes: Breaker;
   readonly #replicated: ReplicatedWriter;
-  readonly #revokedKeys = new LRUCache<string, true>({ max: maxRevokedKeys });
+  readonly #revokedKeys = new GrowingLru<string, true>({ max: maxRevokedKeys });
   readonly #refused = new RefusedCounters();
   /** Corrections of consumptions. */
   readonly corrections: UsageCorrections;
