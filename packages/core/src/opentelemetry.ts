@@ -92,7 +92,7 @@ interface Instrumentation {
   readonly stop: () => void;
 }
 
-/** Those that run in this process. A closed gate keeps its own, so that its last values are still exported. */
+/** Instrumentations of this process that run. A closed gate keeps its own, so that its last values are still exported. */
 const instrumentations = new Set<Instrumentation>();
 
 /** The events of a gate are known by its name alone, so that two instrumentations would record each event twice. */
