@@ -15,8 +15,10 @@ export interface GateExtension {
   readonly redis: ExtensionRedis | undefined;
   /** The organisation of a user, by the claim `revocation.orgClaim`. */
   organisationOf(auth: Auth): string | undefined;
-  /** The refusal of a connection while the process ends. The cause is a fixed phrase for logs. */
+  /** Refuses a connection while the process ends: as a request, it is counted, logged and published. The cause is a fixed phrase. */
   refuseConnection(cause: string): Denied;
+  /** Counts, logs and publishes that a connection is refused which `gate.verify()` has counted as allowed. */
+  noteRefused(denied: Denied): void;
   /** Calls the listener when the gate closes, after its open connections have ended. */
   onClose(listener: () => Promise<void> | void): void;
 }
@@ -38,6 +40,8 @@ export interface ExtensionParts {
   readonly openFurther: OpenFurther | undefined;
   readonly orgClaim: string | undefined;
   readonly problemTypes: ApplyProblemTypes;
+  /** Counts, logs and publishes a refusal. `wasAllowed`: the request was counted as allowed before. */
+  readonly note: (denied: Denied, wasAllowed: boolean) => void;
   /** Called when the extension opens a connection. */
   readonly onUse: () => void;
 }
@@ -46,7 +50,7 @@ const extensions = new WeakMap<object, GateExtension>();
 
 /** Makes the extension of a gate. Returns a function that closes what its users have opened. */
 export function offerExtension(gate: object, parts: ExtensionParts): () => Promise<void> {
-  const { logger, keyspace, openFurther, orgClaim, problemTypes, onUse } = parts;
+  const { logger, keyspace, openFurther, orgClaim, problemTypes, note, onUse } = parts;
   const listeners: (() => Promise<void> | void)[] = [];
   extensions.set(gate, {
     logger,
@@ -65,7 +69,12 @@ export function offerExtension(gate: object, parts: ExtensionParts): () => Promi
       const org = orgClaim === undefined ? undefined : identifyingClaim(auth.claims, orgClaim);
       return typeof org === "string" ? org : undefined;
     },
-    refuseConnection: (cause) => problemTypes(unavailable(cause, "connection_capacity")),
+    refuseConnection(cause) {
+      const denied = problemTypes(unavailable(cause, "connection_capacity"));
+      note(denied, false);
+      return denied;
+    },
+    noteRefused: (denied) => note(denied, true),
     onClose: (listener) => void listeners.push(listener),
   });
   return async () => {

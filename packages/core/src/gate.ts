@@ -388,7 +388,7 @@ export function createGate<Raw, Middleware extends object>(
   };
   const closeExtension = offerExtension(gate, {
     ...{ logger, keyspace, openFurther: stores.openFurther, orgClaim: resolved.revocation?.orgClaim },
-    problemTypes: services.problemTypes,
+    ...{ problemTypes: services.problemTypes, note: (...refusal) => factory.noteRefusal(...refusal) },
     onUse: () => noteCoordination(),
   });
   refuseUncalled(gate);

@@ -27,9 +27,11 @@ const scope = "@portcullis/core";
  * Instruments a gate with OpenTelemetry: its metrics as observable instruments, its durations as histograms, a span
  * `portcullis.guard` for each decision as a child of the span of its request, and a root span `portcullis.store` for each
  * round trip, which many requests share. Call it once for each gate of the process. Needs the peer `@opentelemetry/api`.
- * Returns a function that stops it.
+ * Returns a function that stops it. It also stops when a later gate is instrumented under the name of this one, which was
+ * closed then.
  */
 export function instrument(gate: Measurable, options: InstrumentOptions = {}): () => void {
+  stopPredecessors(gate);
   const { tracer = trace.getTracer(scope), meter = metrics.getMeter(scope) } = options;
   const stopMetrics = observeMetrics(gate, meter);
   const histograms = createHistograms(gate, meter);
@@ -73,11 +75,30 @@ export function instrument(gate: Measurable, options: InstrumentOptions = {}): (
 
   subscribe(events.verdict.name, traceVerdict);
   subscribe(events.storeCall.name, traceStoreCall);
-  return function stop() {
+  const running: Instrumentation = { gate, stop };
+  instrumentations.add(running);
+  return stop;
+
+  function stop(): void {
+    instrumentations.delete(running);
     unsubscribe(events.verdict.name, traceVerdict);
     unsubscribe(events.storeCall.name, traceStoreCall);
     stopMetrics();
-  };
+  }
+}
+
+interface Instrumentation {
+  readonly gate: Measurable;
+  readonly stop: () => void;
+}
+
+/** Instrumentations of this process that run. A closed gate keeps its own, so that its last values are still exported. */
+const instrumentations = new Set<Instrumentation>();
+
+/** The events of a gate are known by its name alone, so that two instrumentations would record each event twice. */
+function stopPredecessors(gate: Measurable): void {
+  if (gate.name === undefined) return;
+  for (const { gate: other, stop } of instrumentations) if (other !== gate && other.name === gate.name) stop();
 }
 
 /** The attributes of a span for the detail of a refusal. */

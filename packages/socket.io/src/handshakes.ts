@@ -17,7 +17,7 @@ import { setImmediate } from "./real-timers.js";
 
 export interface HandshakesOptions extends SecuredSocketOptions, Pick<ResolvedSecure, "handshakes" | "address"> {
   readonly gate: SocketGate;
-  readonly extension: Pick<GateExtension, "organisationOf" | "refuseConnection">;
+  readonly extension: Pick<GateExtension, "organisationOf" | "refuseConnection" | "noteRefused">;
 }
 
 /** Handshakes of one connection that may be checked at a time. */
@@ -101,7 +101,10 @@ export class Handshakes {
       await this.#admit(socket, verdict.auth, connection, address);
       return undefined;
     } catch (error) {
-      if (error instanceof ConnectionLimitError) return refusalData(error.denied);
+      if (error instanceof ConnectionLimitError) {
+        this.#options.extension.noteRefused(error.denied);
+        return refusalData(error.denied);
+      }
       this.#options.onError(error);
       return failed;
     } finally {

@@ -1,11 +1,12 @@
 import type { ApplyProblemTypes } from "../http/problem-types.js";
 import { typeProblems } from "../http/problem-types.js";
-import type { DenyOptions, Verdict } from "../http/verdict.js";
+import type { Denied, DenyOptions, Verdict } from "../http/verdict.js";
 import type { Attachment, Check, GateExchange } from "../request/state.js";
 import type { RequestCounts } from "../telemetry/request-counts.js";
 import { checkOneOf, optionError } from "../lib/validate.js";
 import { allowAnonymous, throwOnDenial } from "./compose.js";
 import { DroppedDenialWarning } from "./dropped-denials.js";
+import { tokenExchange } from "./message-exchange.js";
 import { ClosedGateWarning, observeOutcome } from "./request-outcomes.js";
 import type { OutcomeRules, OutcomeServices } from "./request-outcomes.js";
 
@@ -93,6 +94,12 @@ export class MiddlewareFactory<Raw, Middleware extends object> {
   ): (exchange: GateExchange<Raw>) => V | Promise<V> {
     const typed = typeProblems(check, this.#options.problemTypes);
     return observeOutcome(typed, { ...this.#options, closed: this.#closed, stop: this.#state }, rules);
+  }
+
+  /** Counts, logs and publishes a refusal that no check has decided. `wasAllowed`: a check has counted its request as allowed. */
+  noteRefusal(denied: Denied, wasAllowed: boolean): void {
+    if (wasAllowed) this.#options.telemetry.requests.allowed.takeBack();
+    void this.observe(() => denied)(tokenExchange<Raw>(""));
   }
 }
 

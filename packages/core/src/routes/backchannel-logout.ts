@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Auth } from "../auth/claims.js";
 import { refusalOfNames } from "../auth/claims.js";
 import type { TokenRefusal } from "../auth/token-refusal.js";
@@ -63,11 +64,16 @@ export interface LogoutServices<Raw> {
 /** A provider that is set up wrongly sends every logout in vain: one warning a minute for each cause is enough. */
 const warnEveryMs = 60_000;
 
+/** Maximum number of used tokens that this process remembers. The store tells of the others. */
+const maxUsed = 1000;
+const usedBefore = "the token was used before";
+
 /**
  * The endpoint at which an OpenID provider reports a logout (OpenID Connect Back-Channel Logout 1.0).
  *
  * The sessions end before the use of the token is recorded, and ending them twice does no more. So a provider may repeat a
- * logout whose response was lost, and a stolen logout token ends no session that began after it.
+ * logout whose response was lost, and a stolen logout token ends no session that began after it. A process ends nothing again
+ * for a token that it knows to be used.
  */
 export function backchannelLogoutRoute<Raw>(
   options: BackchannelLogoutOptions<Raw>,
@@ -87,6 +93,8 @@ export function backchannelLogoutRoute<Raw>(
   const rules = { toleranceSeconds, requireType };
   /** The causes are a closed list. */
   const warnedAt = new Map<string, number>();
+  /** Tokens whose use is recorded. One that comes again shall cost nothing, and not fill an audit trail. */
+  const used = new LRUCache<string, true>({ max: maxUsed });
   const verifier = createTokenVerifier(
     auth,
     ({ rules: names }) => ({
@@ -114,11 +122,15 @@ export function backchannelLogoutRoute<Raw>(
       const { issuer, sessionId, issuedAt = 0, expiresAt, jti = "" } = outcome.auth;
       const user = userOf(outcome.auth);
       if (user === undefined && sessionId === undefined) return refuse("the token has neither a user nor sid");
+      const use = JSON.stringify([issuer, jti]);
+      if (used.has(use)) return refuse(usedBefore);
       try {
         await logOut({ issuer, principal: user?.principal, sessionId, issuedAt });
         await onLogout?.({ issuer, subject: user?.subject, sessionId, issuedAt }, exchange.raw);
         const ttlMs = Math.ceil((expiresAt + toleranceSeconds) * 1000 - now()) + 1000;
-        if (await isRepeated(keys.logoutToken(issuer, jti), ttlMs)) return refuse("the token was used before");
+        const repeated = await isRepeated(keys.logoutToken(issuer, jti), ttlMs);
+        used.set(use, true);
+        if (repeated) return refuse(usedBefore);
         telemetry.loggedOut("ended");
         return done;
       } catch (error) {

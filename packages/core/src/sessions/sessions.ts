@@ -60,8 +60,8 @@ export interface Sessions {
   /** The live sessions of a user, the most recently seen first. */
   list(subject: Subject, options?: ListOptions): Promise<readonly Session[]>;
   /**
-   * Resolves to the number of live sessions of all users of the issuer of this gate. Sessions that only a cut-off of another
-   * service has ended are counted until they would end by themselves.
+   * Resolves to the number of live sessions of all users of the issuer of this gate. Sessions that only a cut-off has ended, of
+   * another service or of a process that was killed meanwhile, are counted until they would end by themselves.
    */
   count(): Promise<number>;
   /**
