@@ -199,6 +199,45 @@ for (const adapter of everyAdapter)
     });
   });
 
+/** Runs middleware at the same time and then lets the request go on. Errors are dropped, as are answers of `next`. */
+function together(adapter: TestAdapter, parts: readonly AnyMiddleware[]): AnyMiddleware {
+  type Next = (error?: unknown) => void;
+  type Plain = (req: object, res: object, next: Next) => void;
+  const koa = async (ctx: object, next: () => Promise<void>): Promise<void> => {
+    const runs = parts as unknown as ((ctx: object, next: () => Promise<void>) => Promise<void>)[];
+    await Promise.allSettled(runs.map((run) => run(ctx, () => Promise.resolve())));
+    await next();
+  };
+  const plain: Plain = (req, res, next) => {
+    const runs = parts as unknown as Plain[];
+    void Promise.all(runs.map((run) => new Promise((resolve) => run(req, res, resolve)))).then(() => next());
+  };
+  return (adapter.name.startsWith("Koa") ? koa : plain) as unknown as AnyMiddleware;
+}
+
+for (const adapter of everyAdapter)
+  describe(`checks of one request that run at the same time on ${adapter.name}`, () => {
+    it("count it once, whatever they did and whatever was refused before", async () => {
+      const { url, gate } = await start(adapter, (own) => [
+        ...swallowing(adapter, limitBy(own, "before")),
+        together(adapter, [...checkBy(own, "one"), ...checkBy(own, "two")]),
+        own.requireScopes("read"),
+      ]);
+      let all = 0;
+      for (const before of ["passes", "refuses"] as const)
+        for (const one of deeds)
+          for (const two of deeds) {
+            const headers = { ...headerOf("before", before), ...headerOf("one", one), ...headerOf("two", two) };
+            expect((await send(`${url}/me`, { headers })).status).to.equal(401);
+            all += 1;
+            expect(countedRequests(gate), `${before}, ${one}, ${two}`).to.deep.equal({
+              "requests denied": all,
+              "denied credentials_required": all,
+            });
+          }
+    });
+  });
+
 /** Answers 401 by itself, as an error handler does. */
 function unauthorized({ name }: TestAdapter): AnyMiddleware {
   interface Answer {

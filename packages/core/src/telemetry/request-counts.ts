@@ -63,6 +63,12 @@ export class RequestCounts {
     return error instanceof DenialError ? this.denied(error.code) : this.failed;
   }
 
+  /** Takes back the second refusal of one request by checks that ran at the same time. It has left `allowed` for this count. */
+  forgetSecond(refusal: RequestCount): void {
+    refusal.takeBack();
+    this.allowed.add();
+  }
+
   /** All requests so far. */
   get total(): number {
     return [this.allowed, this.answered, ...this.refusals].reduce((sum, { value }) => sum + value, 0);
