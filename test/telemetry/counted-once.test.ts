@@ -1,6 +1,7 @@
 import { createServer, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import type { AddressInfo } from "node:net";
+import { DenialError } from "@portcullis/core";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { portcullis } from "@portcullis/koa";
 import { expect } from "chai";
@@ -235,6 +236,29 @@ for (const adapter of everyAdapter)
               "denied credentials_required": all,
             });
           }
+    });
+  });
+
+for (const adapter of allAdapters)
+  describe(`a DenialError that the application has made itself on ${adapter.name}`, () => {
+    it("is answered with its status and counted as the others, or as failed if its code is unknown", async () => {
+      const { url, gate } = await start(adapter, (own) => [
+        own.limit({
+          ...{ name: "own", per: "ip", window: "1m" },
+          limit({ headers }: { headers: Record<string, unknown> }): number {
+            const problem = { type: "about:blank", title: "No", status: 403, code: headers["code"] };
+            throw new DenialError({
+              ...{ allowed: false, status: 403, headers: [], body: "", cause: "no" },
+              problem,
+            } as never);
+          },
+        }),
+      ]);
+      for (const code of ["scope_insufficient", "own_reason", "toString"])
+        expect((await send(`${url}/me`, { headers: { code } })).status, code).to.equal(403);
+      expect(countedRequests(gate)).to.deep.equal({
+        ...{ "requests denied": 1, "denied scope_insufficient": 1, "requests failed": 2 },
+      });
     });
   });
 
