@@ -8,6 +8,7 @@ import Koa from "koa";
 import { cleanUp } from "../support/clean-up.js";
 import { send } from "../support/http.js";
 import { startServer } from "../support/local-server.js";
+import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 async function serve(app: unknown): Promise<string> {
   const { url } = await startServer(app as Parameters<typeof startServer>[0]);
@@ -35,13 +36,14 @@ const applications = { "Express 5": express, "Express 4": express4 };
 
 for (const [name, makeApp] of Object.entries(applications)) {
   describe(`a refusal that an error handler drops, on ${name}`, () => {
-    async function start(swallows: boolean) {
+    async function start(swallows: boolean, status?: number) {
       const { options, said } = trial();
       const gate = expressGate({ ...options, auth: tokens.auth });
       cleanUp(() => gate.close());
       const app = makeApp();
       app.use(gate.guard({ onDeny: "throw" }));
       const handleError: express.ErrorRequestHandler = (error: { status?: number }, _req, res, next) => {
+        if (status !== undefined) res.status(status);
         if (swallows) next();
         else res.status(error.status ?? 500).send("refused");
       };
@@ -54,6 +56,14 @@ for (const [name, makeApp] of Object.entries(applications)) {
       const { url, said } = await start(true);
       for (let count = 0; count < 3; count += 1) expect((await send(url)).status).to.equal(200);
       expect(said).to.deep.equal(["denial_dropped"]);
+    });
+
+    it("is no warning if a route shows the refusal, with its status or with another one", async () => {
+      for (const status of [401, 404]) {
+        const { url, said } = await start(true, status);
+        expect((await send(url)).status).to.equal(status);
+        expect(said).to.deep.equal([]);
+      }
     });
 
     it("is no warning if the handler answers it, nor for requests with a token", async () => {
@@ -112,6 +122,50 @@ describe("two limits of one name on one request", () => {
       const url = await serve(app);
       for (let count = 0; count < 2; count += 1) expect((await send(url)).status).to.equal(200);
       expect(said).to.deep.equal([]);
+    });
+  }
+});
+
+describe("limits of one name at two gates", () => {
+  const gatesOf = { Express: expressGate, Koa: koaGate };
+
+  async function serveBoth(name: string, [first, second]: readonly [object, object]): Promise<string> {
+    const [one, other] = [first, second].map((options) => {
+      const gate = gatesOf[name as keyof typeof gatesOf](options as never);
+      cleanUp(() => gate.close());
+      return gate.limit(limit);
+    });
+    if (name === "Koa") {
+      const app = new Koa();
+      app.use(one as Koa.Middleware).use(other as Koa.Middleware);
+      return serve(app.use((ctx) => void (ctx.body = "ok")).callback());
+    }
+    const app = express();
+    app.use(one as express.Handler, other as express.Handler);
+    return serve(app.use((_req, res) => void res.send("ok")));
+  }
+
+  for (const name of Object.keys(gatesOf)) {
+    it(`are no warning on ${name} if each gate has counters of its own`, async () => {
+      const { options, said } = trial();
+      expect((await send(await serveBoth(name, [options, options]))).status).to.equal(200);
+      const url = testRedisUrl();
+      const prefixed = { ...options, redis: url, deadline: 1000 };
+      const gates = [
+        { ...prefixed, prefix: freshPrefix() },
+        { ...prefixed, prefix: freshPrefix() },
+      ] as const;
+      expect((await send(await serveBoth(name, gates))).status).to.equal(200);
+      expect(said).to.deep.equal([]);
+    });
+
+    it(`are a warning on ${name} if the gates share their counters`, async () => {
+      const { options, said } = trial();
+      const url = testRedisUrl();
+      const shared = { ...options, redis: url, prefix: freshPrefix(), deadline: 1000 };
+      const app = await serveBoth(name, [shared, shared]);
+      for (let count = 0; count < 2; count += 1) await send(app);
+      expect(said).to.deep.equal(["policy_name_repeated"]);
     });
   }
 });

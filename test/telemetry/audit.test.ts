@@ -1,6 +1,6 @@
 import { signToken, testAuth, testIssuer, testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
-import type { AuditEvent, LoginAttempt } from "../../packages/core/src/index.js";
+import type { AuditEvent, LoginAttempt, QuotaKeyPart } from "../../packages/core/src/index.js";
 import { LockOuts } from "../../packages/core/src/login/lock-outs.js";
 import type { FakeGate, FakeOptions } from "../support/fake-gate.js";
 import { fakeExchange, openGate } from "../support/fake-gate.js";
@@ -215,6 +215,8 @@ describe("the audit trail", () => {
     expect(keys).to.deep.equal([named, ["192.0.2.1", named], ["192.0.2.1", named], named]);
     // In the form that calls accept.
     await gate.quotas.unblock("key", keys[0] as typeof named);
+    await gate.quotas.block("both", both, { for: "1m" });
+    await gate.quotas.unblock("both", keys[1] as readonly QuotaKeyPart[]);
     expect((await gate.quotas.blocks()).items).to.deep.equal([]);
     for (const key of keys) expect(key).to.be.frozen;
     expect(both).not.to.be.frozen;

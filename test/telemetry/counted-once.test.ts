@@ -1,6 +1,7 @@
 import { createServer, connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import type { AddressInfo } from "node:net";
+import { DenialError } from "@portcullis/core";
 import { signToken, testAuth } from "@portcullis/testkit";
 import { portcullis } from "@portcullis/koa";
 import { expect } from "chai";
@@ -196,6 +197,68 @@ for (const adapter of everyAdapter)
       );
       expect((await send(`${url}/me`, { token: await signToken() })).status).to.equal(401);
       expect(countedRequests(gate)).to.deep.equal({ "requests denied": 1, "denied credentials_required": 1 });
+    });
+  });
+
+/** Runs middleware at the same time and then lets the request go on. Errors are dropped, as are answers of `next`. */
+function together(adapter: TestAdapter, parts: readonly AnyMiddleware[]): AnyMiddleware {
+  type Next = (error?: unknown) => void;
+  type Plain = (req: object, res: object, next: Next) => void;
+  const koa = async (ctx: object, next: () => Promise<void>): Promise<void> => {
+    const runs = parts as unknown as ((ctx: object, next: () => Promise<void>) => Promise<void>)[];
+    await Promise.allSettled(runs.map((run) => run(ctx, () => Promise.resolve())));
+    await next();
+  };
+  const plain: Plain = (req, res, next) => {
+    const runs = parts as unknown as Plain[];
+    void Promise.all(runs.map((run) => new Promise((resolve) => run(req, res, resolve)))).then(() => next());
+  };
+  return (adapter.name.startsWith("Koa") ? koa : plain) as unknown as AnyMiddleware;
+}
+
+for (const adapter of everyAdapter)
+  describe(`checks of one request that run at the same time on ${adapter.name}`, () => {
+    it("count it once, whatever they did and whatever was refused before", async () => {
+      const { url, gate } = await start(adapter, (own) => [
+        ...swallowing(adapter, limitBy(own, "before")),
+        together(adapter, [...checkBy(own, "one"), ...checkBy(own, "two")]),
+        own.requireScopes("read"),
+      ]);
+      let all = 0;
+      for (const before of ["passes", "refuses"] as const)
+        for (const one of deeds)
+          for (const two of deeds) {
+            const headers = { ...headerOf("before", before), ...headerOf("one", one), ...headerOf("two", two) };
+            expect((await send(`${url}/me`, { headers })).status).to.equal(401);
+            all += 1;
+            expect(countedRequests(gate), `${before}, ${one}, ${two}`).to.deep.equal({
+              "requests denied": all,
+              "denied credentials_required": all,
+            });
+          }
+    });
+  });
+
+for (const adapter of allAdapters)
+  describe(`a DenialError that the application has made itself on ${adapter.name}`, () => {
+    it("is answered with its status and counted as the others, or as failed if its code is unknown", async () => {
+      const { url, gate } = await start(adapter, (own) => [
+        own.limit({
+          ...{ name: "own", per: "ip", window: "1m" },
+          limit({ headers }: { headers: Record<string, unknown> }): number {
+            const problem = { type: "about:blank", title: "No", status: 403, code: headers["code"] };
+            throw new DenialError({
+              ...{ allowed: false, status: 403, headers: [], body: "", cause: "no" },
+              problem,
+            } as never);
+          },
+        }),
+      ]);
+      for (const code of ["scope_insufficient", "own_reason", "toString"])
+        expect((await send(`${url}/me`, { headers: { code } })).status, code).to.equal(403);
+      expect(countedRequests(gate)).to.deep.equal({
+        ...{ "requests denied": 1, "denied scope_insufficient": 1, "requests failed": 2 },
+      });
     });
   });
 

@@ -1,6 +1,7 @@
 import { callSite } from "./lib/call-site.js";
 import { operations } from "./lib/documentation.js";
 import type { PartitionPart, Policy } from "./limits/policy.js";
+import { notePlace } from "./limits/repeated-names.js";
 import type { ResolvedOptions } from "./options.js";
 import type { ResolvedRedis } from "./store/redis/options.js";
 import type { Logger } from "./telemetry/logger.js";
@@ -68,6 +69,7 @@ export function addOpenGate<Raw>(options: ResolvedOptions<Raw>, requests: Reques
 
   return {
     notePolicies(policies) {
+      notePlace(policies, place);
       for (const policy of policies) {
         const shape = shapeOf(policy);
         compare(policy.name, shape);

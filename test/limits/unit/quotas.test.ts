@@ -207,7 +207,11 @@ for (const where of ["memory", "redis"] as const) {
         ["a key that is an object", () => quotas.peek("ip", {} as never), /non-empty/],
         ["a key that is undefined", () => quotas.peek("ip", undefined as never), /non-empty/],
         ["too few parts", () => quotas.reset("two", address), /2 values/],
-        ["a made-up partition", () => quotas.reset("ip", { partition: "*{x}" }), /busiest\(\) returned/],
+        [
+          "a made-up partition",
+          () => quotas.reset("ip", { partition: "*{x}" }),
+          /busiest\(\), overrides\(\) or blocks\(\) returned/,
+        ],
         ["no duration", () => quotas.block("ip", address, {} as never), /duration/],
         ["a block for ever", () => quotas.block("ip", address, { for: "1000d" }), /duration/],
         ["nothing to override", () => quotas.setOverride("ip", {}), /needs a limit or a window/],

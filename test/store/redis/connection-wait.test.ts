@@ -40,6 +40,19 @@ function open({ isConnected = true, connectDeadlineMs = 60_000 } = {}): World {
 }
 
 describe("calls wait for the connection", () => {
+  it("until it is closed, and no call afterwards, whosever it is", () => {
+    const { wait } = open({ isConnected: false });
+    const said: string[] = [];
+    for (const isCounted of [true, false]) {
+      if (isCounted) expect(wait.enter()).to.equal(undefined);
+      wait.add({ isCounted, begin: () => said.push("begin"), end: () => said.push("end") });
+    }
+    wait.close();
+    wait.add({ isCounted: false, begin: () => said.push("begin"), end: () => said.push("end") });
+    expect([said, wait.size]).to.deep.equal([["end", "end", "end"], 0]);
+    expect(wait.enter()?.kind).to.equal("unreachable");
+  });
+
   it("at the start, longer than for an answer, until an attempt to connect has failed", () => {
     const { wait, ends } = open({ isConnected: false });
     expect([wait.ms, wait.isOver, wait.isPromising]).to.deep.equal([60_000, false, true]);

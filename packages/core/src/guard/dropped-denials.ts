@@ -16,9 +16,10 @@ export class DroppedDenialWarning implements ThrownDenials {
   watch(exchange: Exchange, thrown: unknown, routeOf: () => unknown): void {
     if (this.#warned || !(thrown instanceof DenialError)) return;
     const refusedAt = routeOf();
-    exchange.onClose(() => {
+    exchange.onClose((status) => {
       const route = routeOf();
-      if (this.#warned || route === undefined || route === refusedAt) return;
+      // A route that answers with an error is the page of the refusal, or says that there is nothing.
+      if (this.#warned || route === undefined || route === refusedAt || status >= 400) return;
       this.#warned = true;
       this.#logger.warn(
         { code: "denial_dropped" },

@@ -193,13 +193,13 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const refusal =
       byAddress ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
     if (refusal !== undefined) {
-      if (quotas.length > 0) services.repeatedNames.note(state.facts.quotas, quotas);
+      if (quotas.length > 0) services.repeatedNames.note(state, quotas);
       giveBack(after, answer.afterToken);
       reopen(request, answer, byAddress !== undefined, true);
       return refuse(exchange, refusal);
     }
     const byOthers = decideLimits(exchange, after, answer.afterToken, quotas);
-    if (state.facts.quotas.length > 0 && quotas.length > 0) services.repeatedNames.note(state.facts.quotas, quotas);
+    if (state.facts.quotas.length > 0 && quotas.length > 0) services.repeatedNames.note(state, quotas);
     if (byOthers === undefined) return allow(exchange, quotas, proof);
     reopen(request, answer, false, false);
     return refuse(exchange, byOthers);

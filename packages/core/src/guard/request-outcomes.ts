@@ -83,17 +83,18 @@ export function observeOutcome<Raw, V extends Verdict>(
   function noteAfter(before: RequestCount, exchange: GateExchange<Raw>): Note<V> {
     const { state } = exchange;
 
-    function move(to: RequestCount): void {
-      // Another check of the request may have moved it meanwhile.
-      if (!state.isDone(before)) return;
+    // Another check of the request may have moved it meanwhile.
+    function leave(): boolean {
+      if (!state.isDone(before)) return false;
       state.markUndone(before);
       before.takeBack();
-      to.add();
+      return true;
     }
 
+    /** The adapter then notes the new count, or takes the second refusal back. */
     function refuse(count: RequestCount): void {
-      move(count);
-      state.markCounted(count);
+      if (!leave()) requests.allowed.takeBack();
+      count.add();
     }
 
     return {
@@ -103,7 +104,7 @@ export function observeOutcome<Raw, V extends Verdict>(
           report(verdict);
         } else {
           exchange.onClose((status) => {
-            if (!before.explains(status)) move(requests.allowed);
+            if (!before.explains(status) && leave()) requests.allowed.add();
           });
         }
         return verdict;

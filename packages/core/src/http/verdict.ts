@@ -113,6 +113,11 @@ const denials: Readonly<Record<DenialCode, DenialKind>> = {
   keys_unavailable: { status: outage.status, title: "The keys that verify access tokens are unavailable" },
 };
 
+/** Is this a code of Portcullis? Applications may make a {@link DenialError} with a code of their own. */
+export function isDenialCode(code: string): code is DenialCode {
+  return Object.hasOwn(denials, code);
+}
+
 /** Status of the response for a refusal. */
 export function statusOf(code: DenialCode): number {
   return denials[code].status;

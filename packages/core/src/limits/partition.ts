@@ -220,8 +220,12 @@ export function showPartition(partition: string, keyspace: Pick<Keyspace, "diges
   return clients.join(" and ");
 }
 
-/** One part of a key. For `{ claim }` the issuer belongs to it; the value 42 is "42". */
-export type QuotaKeyPart = string | { readonly issuer: string; readonly value: Identifier };
+/**
+ * One part of a key. For `{ claim }` the issuer belongs to it; the value 42 is "42". Security events name the value of a header
+ * by its `partition`.
+ */
+export type QuotaKeyPart =
+  string | { readonly issuer: string; readonly value: Identifier } | { readonly partition: string };
 
 /**
  * Names a client of a policy: its address, the `principal` of a user, the value of a header, or the key that the function
@@ -253,6 +257,7 @@ function partOf<Raw>(
   key: unknown,
   { keyspace, ipv6PrefixLength, verifies }: NamingOptions,
 ): string {
+  if (isPartition(key)) return checkPartition(key.partition);
   // Another gate verified these users, and a name alone does not tell the issuer.
   if (!verifies && (part === "user" || (typeof part === "object" && "claim" in part)))
     throw new TypeError(
@@ -292,8 +297,8 @@ export function auditedKey<Raw>({ per }: Policy<Raw>, key: QuotaKey | undefined,
     : nameOf(key, per[0]);
 }
 
-function isPartition(key: QuotaKey): key is { readonly partition: string } {
-  return typeof key === "object" && (key as QuotaKey | null) !== null && "partition" in key;
+function isPartition(key: unknown): key is { readonly partition: unknown } {
+  return typeof key === "object" && key !== null && "partition" in key;
 }
 
 /** Checks the form that the Keyspace makes. Another text would name a key that no request counts under. */

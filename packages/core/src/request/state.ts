@@ -67,8 +67,7 @@ interface LimitRefusal {
   readonly denial: Denied;
 }
 
-const noProofs: readonly string[] = [];
-const nothing: readonly object[] = [];
+const nothing: readonly never[] = [];
 
 /** The property of gates without option `property`. */
 const usualProperty = "auth";
@@ -107,7 +106,7 @@ export class RequestState {
       this.#shared = {
         visitor: undefined,
         identified: false,
-        proofs: noProofs,
+        proofs: nothing,
         cacheShown: false,
         quotasShown: false,
         done1: undefined,
@@ -201,23 +200,21 @@ export class RequestState {
     this.#found |= lasting.guardSkipped;
   }
 
-  /**
-   * A check at this attachment has refused or answered the request. If other middleware runs after all, the refusal was not
-   * the end of the request, and the gate counts its next decision in its place.
-   */
+  /** A check at this attachment has refused or answered. If other middleware runs after all, its decision counts instead. */
   refuse({ counts }: Attachment, { problem }: Denied | Reply): void {
-    if (counts !== undefined && problem !== undefined) this.markCounted(counts.denied(problem.code));
+    if (counts !== undefined && problem !== undefined) this.#markCounted(counts, counts.denied(problem.code));
   }
 
   /** A check at this attachment has thrown. The rest is as for {@link refuse}. */
   fail({ counts }: Attachment, thrown: unknown): void {
-    if (counts !== undefined) this.markCounted(counts.thrown(thrown));
+    if (counts !== undefined) this.#markCounted(counts, counts.thrown(thrown));
   }
 
-  /** The request is among those of this count, which did not pass. */
-  markCounted(count: RequestCount): void {
+  /** The request is among those of this count, which did not pass: only there, also if checks have run at the same time. */
+  #markCounted(counts: RequestCounts, count: RequestCount): void {
+    if (this.countAt(counts) !== undefined) return counts.forgetSecond(count);
     this.first.#found |= lasting.refused;
-    if (!this.isDone(count)) this.markDone(count);
+    this.markDone(count);
   }
 
   /** The count of the gate that contains this request; undefined if the gate has not refused it. */
@@ -255,6 +252,12 @@ export class RequestState {
   isDone(part: object): boolean {
     const { done1, done2, done3, furtherDone } = this.#shared;
     return done1 === part || done2 === part || done3 === part || furtherDone.includes(part);
+  }
+
+  /** The parts that are done. */
+  get done(): readonly (object | undefined)[] {
+    const { done1, done2, done3, furtherDone } = this.#shared;
+    return [done1, done2, done3, ...furtherDone];
   }
 
   markDone(part: object): void {

@@ -66,8 +66,8 @@ export interface Sessions {
   count(): Promise<number>;
   /**
    * Lists users with live sessions, in parts. A call reads at most `limit` sessions, so that a part may have fewer users, also
-   * none; `next` is undefined at the end. A user who has sessions all the time is never missed, whatever begins, is refreshed
-   * or ends meanwhile. A user is listed once, and may be listed again if a session is refreshed or ends meanwhile.
+   * none; `next` is undefined at the end. A user who keeps one session from the beginning of the list to its end is never missed,
+   * whatever else begins, is refreshed or ends meanwhile. A user is listed once, and may be listed again if a session is refreshed or ends meanwhile.
    */
   subjects(options?: PageOptions): Promise<Page<LiveSubject>>;
   /**

@@ -1,5 +1,5 @@
 import type { DenialCode } from "../http/verdict.js";
-import { DenialError, statusOf } from "../http/verdict.js";
+import { DenialError, isDenialCode, statusOf } from "../http/verdict.js";
 import { total } from "./metrics.js";
 import type { Metric } from "./metrics.js";
 
@@ -60,7 +60,13 @@ export class RequestCounts {
 
   /** The count for an error that a check throws. */
   thrown(error: unknown): RequestCount {
-    return error instanceof DenialError ? this.denied(error.code) : this.failed;
+    return error instanceof DenialError && isDenialCode(error.code) ? this.denied(error.code) : this.failed;
+  }
+
+  /** Takes back the second refusal of one request by checks that ran at the same time. It has left `allowed` for this count. */
+  forgetSecond(refusal: RequestCount): void {
+    refusal.takeBack();
+    this.allowed.add();
   }
 
   /** All requests so far. */

@@ -133,9 +133,10 @@ export class ConnectionWait {
     this.#size -= calls;
   }
 
-  /** Begins or ends a call when the wait is over. */
+  /** Begins or ends a call when the wait is over; ends it at once after `close`, or its timer would keep the process alive. */
   add(call: WaitingCall): void {
-    this.#calls.add(call);
+    if (this.#isClosed) call.end();
+    else this.#calls.add(call);
   }
 
   /** Forgets a call that waits no longer. */
