@@ -47,6 +47,10 @@ describe("the program in docs/migrate-jwt.md", function () {
     const { warn } = console;
     console.warn = (...words: unknown[]) => void reports.push(words);
     cleanUp(() => (console.warn = warn));
+    const warnings: string[] = [];
+    const emitWarning = process.emitWarning.bind(process);
+    process.emitWarning = (text: string | Error) => void warnings.push(String(text));
+    cleanUp(() => (process.emitWarning = emitWarning));
 
     const issuer = "https://id.example.com";
     const good = await signToken({ iss: issuer, aud: "orders-api", sub: "alice" });
@@ -59,5 +63,7 @@ describe("the program in docs/migrate-jwt.md", function () {
     expect(reports[0]?.slice(0, 2)).to.deep.equal(["the gate would refuse:", "token_invalid"]);
     expect((await send(url)).status).to.equal(401);
     expect(reports).to.have.length(2);
+    expect(warnings.filter((text) => /an error handler dropped the DenialError/.test(text))).to.have.length(1);
+    expect(warnings).to.have.length(1);
   });
 });

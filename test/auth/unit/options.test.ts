@@ -58,8 +58,8 @@ const others: readonly AuthRow[] = [
   ["realm with a newline", { realm: "a\r\nSet-Cookie: x=1" }, "auth.realm", "printable ASCII"],
   ["realm with a letter beyond ASCII", { realm: "caf\u00e9" }, "auth.realm", "printable ASCII"],
   ["realm empty", { realm: "" }, "auth.realm", "empty"],
-  ["tokenFrom another word", { tokenFrom: "query" }, "auth.tokenFrom", "object"],
-  ["tokenFrom null", { tokenFrom: null }, "auth.tokenFrom", "object"],
+  ["tokenFrom another word", { tokenFrom: "query" }, "auth.tokenFrom", '"header"'],
+  ["tokenFrom null", { tokenFrom: null }, "auth.tokenFrom", '"header"'],
   ["tokenFrom nowhere", { tokenFrom: [] }, "auth.tokenFrom", ""],
   [
     "tokenFrom with an unknown member",

@@ -22,10 +22,10 @@ export function resolveClaimPath(option: string, path: unknown): string {
     return path;
   }
   const names = strings(option, path as readonly string[]);
+  if (names.some((name) => name.includes(separator))) throw optionError(option, "must not contain the character NUL");
   const [name = ""] = names;
   // The same claim, so that keys and comparisons do not tell the two apart. A name with dots alone is a path as well.
   if (names.length === 1 && !name.includes(".")) return name;
-  if (names.some((name) => name.includes(separator))) throw optionError(option, "must not contain the character NUL");
   return separator + names.join(separator);
 }
 
