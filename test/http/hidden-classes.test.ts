@@ -14,7 +14,7 @@ import { send } from "../support/http.js";
 // Node compiles a function again when it has not run for a while, so the flag stays.
 setFlagsFromString("--allow-natives-syntax");
 /** Have two objects the same hidden class? Then V8 remembers where their properties are. Only V8 itself can tell. */
-// eslint-disable-next-line @typescript-eslint/no-implied-eval
+// eslint-disable-next-line @typescript-eslint/no-implied-eval -- natives are no syntax outside of it
 const haveSameClass = new Function("one", "other", "return %HaveSameMap(one, other)") as (
   one: object,
   other: object,

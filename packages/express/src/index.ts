@@ -4,7 +4,7 @@ export * from "./unaugmented.js";
 
 declare global {
   // Express lets middleware declare the properties of a request in this way.
-  // eslint-disable-next-line @typescript-eslint/no-namespace
+  // eslint-disable-next-line @typescript-eslint/no-namespace -- Express declares its types in one
   namespace Express {
     interface Request {
       /** The user and the claims of the token; undefined for an anonymous request. Set by `guard()` and `authenticate()`. */
