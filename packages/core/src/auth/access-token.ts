@@ -163,6 +163,15 @@ export function refusalOfTime(claims: JWTPayload, rules: ClaimRules, nowSeconds:
   return undefined;
 }
 
+/** The times from which and until which {@link refusalOfTime} certainly refuses nothing, in unix seconds. */
+export function certainTimes({ exp, nbf, iat }: JWTPayload, rules: ClaimRules): { from: number; until: number } {
+  const { toleranceSeconds, exactExpiry, maxTokenAgeSeconds } = rules;
+  const from = nbf === undefined ? Number.NEGATIVE_INFINITY : nbf - toleranceSeconds;
+  const expiry = exp === undefined ? Number.NEGATIVE_INFINITY : exp + (exactExpiry ? 0 : toleranceSeconds);
+  if (maxTokenAgeSeconds === undefined) return { from, until: expiry };
+  return { from, until: iat === undefined ? Number.NEGATIVE_INFINITY : Math.min(expiry, iat + maxTokenAgeSeconds) };
+}
+
 /** Some issuers write null for an absent member. */
 function isAbsent(member: unknown): boolean {
   return member === undefined || member === null;

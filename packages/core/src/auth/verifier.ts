@@ -6,7 +6,7 @@ import type { StoreFault } from "../store/ports/fault.js";
 import type { ClaimRules } from "./access-token.js";
 import type { Audience } from "./audience.js";
 import { refusalOfAudience } from "./audience.js";
-import { refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
+import { certainTimes, refusalOfClaims, refusalOfFirstTime, refusalOfTime, isCanonical } from "./access-token.js";
 import type { Auth } from "./claims.js";
 import { boundKey, createAuth } from "./claims.js";
 import type { IssuerScope } from "./issuer-scope.js";
@@ -16,7 +16,7 @@ import { TokenCache } from "./token-cache.js";
 import type { TokenRefusal } from "./token-refusal.js";
 import { refuseClaim, refuseToken } from "./token-refusal.js";
 
-/** A token that was verified, with what every request that carries it needs again. */
+/** A token that was verified. */
 export interface VerifiedToken {
   readonly auth: Auth;
   /** The question whether it is revoked, or the fault that prevents it; undefined if revocation is off. */
@@ -48,11 +48,62 @@ export interface Prepared extends Pick<VerifiedToken, "question" | "partition"> 
   readonly lasts: boolean;
 }
 
-/** A verified token with the keys and rules that verified it. */
-interface Verification extends VerifiedToken {
+/** What a {@link Verification} is made of. */
+type Verified = Omit<VerifiedToken, "note"> & {
   readonly verifier: IssuerVerifier;
   readonly keys: KeySource;
   readonly keysVersion: number;
+};
+
+/**
+ * A verified token with the keys and rules that verified it, and everything else that each request with this token needs. With
+ * many users each object that a request reads is a miss of the processor's caches, so this is one object, and its own note.
+ */
+class Verification implements VerifiedToken, TokenNote {
+  /** The text of the token. */
+  readonly token: string;
+  readonly #from: number;
+  readonly #until: number;
+  readonly keys: KeySource;
+  readonly keysVersion: number;
+  readonly auth: Auth;
+  readonly question: VerifiedToken["question"];
+  readonly boundTo: string | undefined;
+  readonly note: TokenNote = this;
+  writer: object | undefined = undefined;
+  generation = 0;
+  value: unknown = undefined;
+  readonly partition: string;
+  readonly verifier: IssuerVerifier;
+  readonly rolesClaim: string | undefined;
+  readonly issuers: IssuerScope;
+
+  constructor({ auth, question, partition, boundTo, rolesClaim, issuers, verifier, keys, keysVersion }: Verified) {
+    const { from, until } = certainTimes(auth.claims, verifier.options.rules);
+    this.token = auth.token;
+    this.#from = from;
+    this.#until = until;
+    this.keys = keys;
+    this.keysVersion = keysVersion;
+    this.auth = auth;
+    this.question = question;
+    this.boundTo = boundTo;
+    this.partition = partition;
+    this.verifier = verifier;
+    this.rolesClaim = rolesClaim;
+    this.issuers = issuers;
+  }
+
+  /** A verification must not outlive its key. */
+  get isUpToDate(): boolean {
+    return this.keys.version === this.keysVersion;
+  }
+
+  /** The refusal by the time; undefined while the token is valid. */
+  refusalAt(nowSeconds: number): TokenRefusal | undefined {
+    if (nowSeconds >= this.#from && nowSeconds < this.#until) return undefined;
+    return refusalOfTime(this.auth.claims, this.verifier.options.rules, nowSeconds);
+  }
 }
 
 export interface VerifierOptions {
@@ -81,13 +132,11 @@ export class Verifier {
   }
 
   /** A token that was verified before, as it is kept, which is compared faster; undefined for another text. */
-  readonly known = (token: string): string | undefined => this.#cache.get(token)?.auth.token;
+  readonly known = (token: string): string | undefined => this.#cache.get(token)?.token;
 
   verify(token: string): VerifiedToken | TokenRefusal | Promise<VerifiedToken | TokenRefusal> {
     const known = this.#cache.get(token);
-    if (known !== undefined && isUpToDate(known)) {
-      return known.verifier.refusalNow(known.auth) ?? known;
-    }
+    if (known?.isUpToDate === true) return known.refusalAt(known.verifier.nowSeconds()) ?? known;
     const pending = this.#pending.get(token);
     if (pending !== undefined) return pending;
     const verification = this.#verifyAnew(token).finally(() => this.#pending.delete(token));
@@ -132,26 +181,12 @@ export class Verifier {
     const prepared = await prepare(auth);
     if ("code" in prepared) return prepared;
     const { lasts, question, partition } = prepared;
-    const verified: Verification = Object.freeze({
-      auth,
-      question,
-      partition,
-      boundTo: boundKey(auth.claims),
-      rolesClaim: verifier.rolesClaim,
-      issuers: verifier.issuers,
-      note: { writer: undefined, generation: 0, value: undefined },
-      verifier,
-      keys,
-      keysVersion,
-    });
+    const { rolesClaim, issuers: scope } = verifier;
+    const of = { auth, question, partition, boundTo: boundKey(auth.claims), rolesClaim, issuers: scope };
+    const verified = new Verification({ ...of, verifier, keys, keysVersion });
     if (keysOf === undefined && keys.version === keysVersion && lasts) this.#cache.set(verified);
     return verified;
   }
-}
-
-/** A verification must not outlive its key. */
-function isUpToDate({ keys, keysVersion }: Verification): boolean {
-  return keys.version === keysVersion;
 }
 
 /** Only chooses the verifier, which then requires the same issuer of the verified token. */
@@ -241,12 +276,12 @@ export class IssuerVerifier {
     return this.#options;
   }
 
-  /** The refusal of a known token by the current time; undefined if it is still valid. */
-  refusalNow({ claims }: Auth): TokenRefusal | undefined {
-    return refusalOfTime(claims, this.#options.rules, this.#now() / 1000);
+  /** The time by the clock of this process, in unix seconds. */
+  nowSeconds(): number {
+    return this.#now() / 1000;
   }
 
-  /** The time from which {@link refusalNow} refuses the token for its age. */
+  /** The time from which {@link refusalOfTime} refuses the token for its age. */
   endOf({ expiresAt, issuedAt }: Auth): number {
     const { exactExpiry, toleranceSeconds, maxTokenAgeSeconds } = this.#options.rules;
     const end = expiresAt + (exactExpiry ? 0 : toleranceSeconds);
@@ -273,7 +308,7 @@ export class IssuerVerifier {
       if (!isCanonical(withoutPadding(token))) return refuseToken("the signature is not in canonical base64url");
       // 2. Algorithm, key and signature; then exp, nbf, iss, aud and the required claims, by jose.
       const { header, payload } = await this.#verifySignature(token, issuer, keys);
-      const nowSeconds = this.#now() / 1000;
+      const nowSeconds = this.nowSeconds();
       // 3. The other claims and the header; a route may have rules of its own for them.
       const refusal =
         refusalOf === undefined ? refusalOfClaims(header, payload, rules) : refusalOf(header, payload, nowSeconds);
@@ -294,7 +329,7 @@ export class IssuerVerifier {
         issuers: issuer === undefined ? this.named : [issuer],
         audiences: audience === false || "claim" in audience ? undefined : audience,
         toleranceSeconds: rules.toleranceSeconds,
-        nowSeconds: this.#now() / 1000,
+        nowSeconds: this.nowSeconds(),
       });
     }
   }

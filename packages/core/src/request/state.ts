@@ -328,7 +328,8 @@ export class RequestState {
   #showAuth(shown: Record<string, unknown>, property: string): void {
     const { auth } = this.#facts;
     const record = this.#recordOf(property) ?? this;
-    const isKnown = auth === undefined || auth.token === this.#ownAuth?.token;
+    const own = this.#ownAuth;
+    const isKnown = auth === undefined || (own !== undefined && auth.token === own.token);
     if (isKnown && shown[property] !== record.#lastAuth) return;
     shown[property] = auth;
     this.#ownAuth = auth;
