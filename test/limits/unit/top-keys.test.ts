@@ -8,7 +8,7 @@ import { fakeExchange, openGate } from "../../support/fake-gate.js";
 import { rejectionOf } from "../../support/rejection.js";
 
 function note(table: TopKeysTable, partition: string, points = 1): void {
-  if (!table.add(partition, points)) table.insert({ partition, points, key: `key of ${partition}` });
+  if (!table.add(partition, points)) table.insert({ partition, points, client: `client of ${partition}`, place: -1 });
 }
 
 describe("a table of top keys", () => {
@@ -17,9 +17,9 @@ describe("a table of top keys", () => {
     note(table, "a", 2);
     note(table, "b", 5);
     note(table, "a", 1);
-    expect(table.take().map(({ partition, points, key }) => [partition, points, key])).to.deep.equal([
-      ["b", 5, "key of b"],
-      ["a", 3, "key of a"],
+    expect(table.take().map(({ partition, points, client }) => [partition, points, client])).to.deep.equal([
+      ["b", 5, "client of b"],
+      ["a", 3, "client of a"],
     ]);
     expect(table.take()).to.deep.equal([]);
   });
@@ -49,8 +49,8 @@ describe("a reporter of top keys", () => {
 
   it("answers from the latest counts, and recognises keys that it has reported", async () => {
     const reporter = new TopKeysReporter(open(), keys);
-    reporter.introduce("p", { partition: "~a", points: 3, key: "192.0.2.1" });
-    reporter.introduce("p", { partition: "~free", points: 0, key: "192.0.2.2" });
+    reporter.introduce("p", { partition: "~a", points: 3, client: "192.0.2.1", place: -1 });
+    reporter.introduce("p", { partition: "~free", points: 0, client: "192.0.2.2", place: -1 });
     expect(await reporter.busiest("p", 10)).to.deep.equal([{ partition: "~a", points: 3 }]);
     expect(reporter.keyOf("p", "~a")).to.equal("192.0.2.1");
     expect(reporter.keyOf("q", "~a")).to.equal(undefined);
@@ -61,7 +61,7 @@ describe("a reporter of top keys", () => {
   it("does not wait for a store that is down, and rejects the call of an operator", async () => {
     const away = Object.assign(open(), { addTopKeys: () => Promise.reject(new StoreFault("unreachable")) });
     const reporter = new TopKeysReporter(away, keys);
-    reporter.introduce("p", { partition: "a", points: 3, key: undefined });
+    reporter.introduce("p", { partition: "a", points: 3, client: undefined, place: -1 });
     const failure = await rejectionOf(reporter.busiest("p", 10));
     expect(failure).to.be.instanceOf(StoreFault);
     reporter.close();

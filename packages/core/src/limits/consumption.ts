@@ -11,12 +11,12 @@ import { durationSeconds } from "../lib/duration.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { Consumption } from "../store/ports/decisions.js";
-import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, keepApplied } from "./policy.js";
+import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, KeptPolicy } from "./policy.js";
 import type { TopKeyEntry, TopKeysReporter, TopKeysTable } from "./top-keys.js";
 import type { Terms, OverrideCache } from "./overrides.js";
 import { applyOverride, withBlocks } from "./overrides.js";
 import { PartitionFinder, showPartition } from "./partition.js";
-import type { AppliedPolicy, KeptPolicy, PartitionPart, Policy } from "./policy.js";
+import type { AppliedPolicy, PartitionPart, Policy } from "./policy.js";
 
 /** Partitions whose consumption is cached, for each policy. */
 const maxPartitions = 10_000;
@@ -126,7 +126,8 @@ export class ConsumptionFactory<Raw> {
     if (group.length === 1 && only.policy.isPlain) {
       const alone = this.#consumptionOf(only, exchange, token);
       if (alone === undefined) return noPolicies;
-      if (!(alone instanceof Promise)) return "code" in alone ? alone : (alone.alone?.policies ?? [alone]);
+      if (!(alone instanceof Promise))
+        return alone instanceof KeptPolicy ? alone.alone : "code" in alone ? alone : [alone];
       return alone.then((one) => (one === undefined ? noPolicies : "code" in one ? one : [one]));
     }
     const applied: (AppliedPolicy<Raw> | Promise<Maybe<AppliedPolicy<Raw> | TokenRefusal>>)[] = [];
@@ -203,7 +204,7 @@ export class ConsumptionFactory<Raw> {
       }
       applied = member.clients.get(partition);
       if (applied === undefined) {
-        applied = keepApplied(this.#apply(policy, exchange, { ...policy, partition }), partition);
+        applied = new KeptPolicy(this.#apply(policy, exchange, { ...policy, partition }), partition);
         member.clients.set(partition, applied);
       }
       if (note !== undefined) {
@@ -213,8 +214,8 @@ export class ConsumptionFactory<Raw> {
       }
     }
     const { topKey } = applied;
-    if (topKey !== undefined && topKey.slot >= 0) topKey.points += applied.consumption.cost;
-    else if (member.topKeys.admits()) this.#findTopKey(member, applied, exchange, token);
+    if (topKey !== undefined && topKey.place >= 0) topKey.points += applied.cost;
+    else if (member.topKeys.admits()) applied.topKey = this.#noteTopKey(member, applied, applied.cost, exchange, token);
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
@@ -222,15 +223,6 @@ export class ConsumptionFactory<Raw> {
   #skip({ policy, clients }: GroupMember<Raw>, exchange: GateExchange<Raw>): undefined {
     // On other routes it has counted users.
     if (clients.isEmpty) this.#unguarded.noteUncounted(policy.name, exchange);
-  }
-
-  #findTopKey(
-    member: GroupMember<Raw>,
-    applied: KeptPolicy<Raw>,
-    exchange: Exchange<Raw>,
-    token: VerifiedToken | undefined,
-  ): void {
-    applied.topKey = this.#noteTopKey(member, applied.partition, applied.consumption.cost, exchange, token);
   }
 
   #plainPartition(
@@ -278,7 +270,10 @@ export class ConsumptionFactory<Raw> {
     };
     const applied = this.#apply(policy, exchange, terms);
     const isCounted = member.topKeys.add(terms.partition, terms.cost) !== undefined;
-    if (!isCounted && member.topKeys.admits()) this.#noteTopKey(member, terms.partition, terms.cost, exchange, token);
+    if (!isCounted && member.topKeys.admits()) {
+      const entry = { partition: terms.partition, client: undefined, points: 0, place: -1 };
+      this.#noteTopKey(member, entry, terms.cost, exchange, token);
+    }
     return policy.algorithm === "concurrency" ? this.#withSlot(applied) : applied;
   }
 
@@ -348,19 +343,21 @@ export class ConsumptionFactory<Raw> {
 
   #noteTopKey(
     { policy: { name, per }, topKeys }: GroupMember<Raw>,
-    partition: string,
+    entry: TopKeyEntry,
     points: number,
     exchange: Exchange<Raw>,
     token: VerifiedToken | undefined,
-  ): TopKeyEntry | undefined {
-    const known = topKeys.add(partition, points);
+  ): TopKeyEntry {
+    const known = topKeys.add(entry.partition, points);
     if (known !== undefined) return known;
     const [part] = per;
     const alone = per.length === 1;
     // A principal of another gate would name another user here.
     const principal = token?.issuers === this.#keyspace.issuers ? token.auth.principal : undefined;
-    const clientKey = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
-    return this.#topKeys.introduce(name, { partition, points, key: clientKey });
+    entry.client = alone && part === "ip" ? exchange.ip : alone && part === "user" ? principal : undefined;
+    entry.points = points;
+    this.#topKeys.introduce(name, entry);
+    return entry;
   }
 
   #withSlot({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {

@@ -2,7 +2,7 @@ import type { Exchange } from "../http/exchange.js";
 import type { Facts } from "../request/facts.js";
 import type { ConditionTest } from "../http/path.js";
 import type { Duration } from "../lib/duration.js";
-import type { Algorithm, Consumption, CounterState, CountingMode } from "../store/ports/decisions.js";
+import type { Algorithm, Consumption, ConsumptionNote, CounterState, CountingMode } from "../store/ports/decisions.js";
 import type { AddressList } from "./address-list.js";
 import type { Denied } from "../http/verdict.js";
 import { deny } from "../http/verdict.js";
@@ -74,35 +74,59 @@ export interface Policy<Raw> {
 export interface AppliedPolicy<Raw> {
   readonly policy: Policy<Raw>;
   readonly consumption: Consumption;
-  /** Lists of this policy and of its consumption alone, if the same object is used for many requests. */
-  readonly alone?: AloneLists<Raw> | undefined;
 }
 
-interface AloneLists<Raw> {
-  readonly policies: readonly AppliedPolicy<Raw>[];
-  readonly consumptions: readonly Consumption[];
-}
-
-/** A policy as it applies to all requests of one client. */
-export interface KeptPolicy<Raw> extends AppliedPolicy<Raw> {
+/**
+ * A policy as it applies to all requests of one client. It is its own consumption with its note, and the entry of the client
+ * among the busiest: with many clients, each object that a request reads is a miss of the processor's caches.
+ */
+export class KeptPolicy<Raw> implements AppliedPolicy<Raw>, Consumption, ConsumptionNote, TopKeyEntry {
+  readonly policy: Policy<Raw>;
+  readonly key: string;
+  readonly limit: number;
+  readonly windowSeconds: number;
+  readonly cost: number;
+  readonly mode: CountingMode | undefined;
+  readonly burst: number | undefined;
+  readonly blockKey: string | undefined;
+  readonly leased: true | undefined;
+  readonly refusesUnreadable: true | undefined;
+  readonly note: ConsumptionNote | undefined;
+  lease: object | undefined = undefined;
+  readonly owner: string | undefined;
+  /** This policy as a list, for requests to which no other applies. */
+  readonly alone: readonly [KeptPolicy<Raw>] = [this];
+  /** The client in the table of the busiest clients, when it was last found there; nearly always this object. */
+  topKey: TopKeyEntry | undefined = undefined;
+  points = 0;
+  place = -1;
   readonly partition: string;
-  readonly alone: AloneLists<Raw>;
-  /** The client in the table of the busiest clients, when it was last found there. */
-  topKey: TopKeyEntry | undefined;
-}
+  client: string | undefined = undefined;
 
-/** The same, with lists for requests to which no other policy applies. */
-export function keepApplied<Raw>({ policy, consumption }: AppliedPolicy<Raw>, partition: string): KeptPolicy<Raw> {
-  const policies: AppliedPolicy<Raw>[] = [];
-  const alone = { policies, consumptions: [consumption] };
-  const kept = { policy, consumption, partition, alone, topKey: undefined };
-  policies.push(kept);
-  return kept;
+  constructor({ policy, consumption }: AppliedPolicy<Raw>, partition: string) {
+    this.policy = policy;
+    this.key = consumption.key;
+    this.limit = consumption.limit;
+    this.windowSeconds = consumption.windowSeconds;
+    this.cost = consumption.cost;
+    this.mode = consumption.mode;
+    this.burst = consumption.burst;
+    this.blockKey = consumption.blockKey;
+    this.leased = consumption.leased;
+    this.refusesUnreadable = consumption.refusesUnreadable;
+    this.note = consumption.note === undefined ? undefined : this;
+    this.owner = consumption.owner;
+    this.partition = partition;
+  }
+
+  get consumption(): Consumption {
+    return this;
+  }
 }
 
 export function consumptionsOf<Raw>(applied: readonly AppliedPolicy<Raw>[]): readonly Consumption[] {
   const [first] = applied;
-  if (first?.alone !== undefined && applied.length === 1) return first.alone.consumptions;
+  if (first instanceof KeptPolicy && applied.length === 1) return first.alone;
   return applied.map(({ consumption }) => consumption);
 }
 

@@ -19,15 +19,16 @@ const maxNames = 2000;
 export interface TopKey {
   readonly partition: string;
   /** The address or principal of the client; it never leaves this process. */
-  readonly key: string | undefined;
+  readonly client: string | undefined;
   readonly points: number;
 }
 
 /** A client in a table. */
 export interface TopKeyEntry extends TopKey {
+  client: string | undefined;
   points: number;
-  /** Its place in the table; below 0 if it is not there any more. */
-  slot: number;
+  /** Its place in the table; below 0 if it is not there. */
+  place: number;
 }
 
 /** Counts the requests of each client of one policy since the last report. Bounded; O(1) a request. */
@@ -52,12 +53,10 @@ export class TopKeysTable {
     return known;
   }
 
-  insert({ partition, key, points }: TopKey): TopKeyEntry {
-    const slot = this.#clients.length < maxClients ? this.#clients.length : this.#evictOne();
-    const client = { partition, key, points, slot };
-    this.#clients[slot] = client;
-    this.#byPartition.set(partition, client);
-    return client;
+  insert(client: TopKeyEntry): void {
+    client.place = this.#clients.length < maxClients ? this.#clients.length : this.#evictOne();
+    this.#clients[client.place] = client;
+    this.#byPartition.set(client.partition, client);
   }
 
   /** Returns the busiest clients, busiest first, and empties the table. */
@@ -65,8 +64,10 @@ export class TopKeysTable {
     const clients = this.#clients;
     this.#clients = [];
     this.#byPartition.clear();
-    for (const client of clients) client.slot = -1;
-    return clients.sort((one, other) => other.points - one.points).slice(0, maxReported);
+    for (const client of clients) client.place = -1;
+    const busiest = clients.sort((one, other) => other.points - one.points).slice(0, maxReported);
+    // The entries may count on, in the next table.
+    return busiest.map(({ partition, client, points }) => ({ partition, client, points }));
   }
 
   /** Evicts the quietest of a few random clients. */
@@ -77,10 +78,10 @@ export class TopKeysTable {
       if (client !== undefined && (least === undefined || client.points < least.points)) least = client;
     }
     if (least === undefined) return 0;
-    const { slot } = least;
-    least.slot = -1;
+    const { place } = least;
+    least.place = -1;
     this.#byPartition.delete(least.partition);
-    return slot;
+    return place;
   }
 }
 
@@ -108,12 +109,11 @@ export class TopKeysReporter {
     return table;
   }
 
-  /** Brings a client into the table of its policy; undefined after the end. */
-  introduce(policy: string, client: TopKey): TopKeyEntry | undefined {
-    if (this.#closed) return undefined;
-    const entry = this.tableOf(policy).insert(client);
+  /** Brings a client into the table of its policy, unless this is closed. */
+  introduce(policy: string, client: TopKeyEntry): void {
+    if (this.#closed) return;
+    this.tableOf(policy).insert(client);
     this.#timer ??= setTimeout(() => this.#report(), intervalMs).unref();
-    return entry;
   }
 
   /** The address or principal of a client; undefined if it was not among the busiest of this process. */
@@ -141,7 +141,8 @@ export class TopKeysReporter {
 
   async #flush(policy: string): Promise<void> {
     const clients = this.#tables.get(policy)?.take() ?? [];
-    for (const { partition, key } of clients) if (key !== undefined) this.#names.set(`${policy}:${partition}`, key);
+    for (const { partition, client } of clients)
+      if (client !== undefined) this.#names.set(`${policy}:${partition}`, client);
     const counts = clients.filter(({ points }) => points > 0);
     if (counts.length > 0) await this.#records.addTopKeys(this.#keyspace.topKeys(policy), counts);
   }

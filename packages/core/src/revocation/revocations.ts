@@ -4,7 +4,7 @@ import { checkIdentifying, claimAt, identifyingText, showClaim } from "../auth/i
 import type { IssuerScope } from "../auth/issuer-scope.js";
 import { checkInteger, checkObject } from "../lib/validate.js";
 import type { Keyspace } from "../store/keyspace.js";
-import type { DecisionStore, TokenQuestion } from "../store/ports/decisions.js";
+import type { DecisionStore, QuestionNote, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { RevocationStore, RevokeOptions } from "../store/ports/revocation.js";
 import { recordEnd } from "../store/ports/revocation.js";
@@ -76,6 +76,24 @@ export interface RevocationServiceOptions {
   readonly now: () => number;
 }
 
+/** The question about one token, for all requests that carry it, and the local answer to it, in one object. */
+class KeptQuestion implements TokenQuestion, QuestionNote {
+  readonly note: QuestionNote = this;
+  writer: object | undefined = undefined;
+  generation = 0;
+  until = 0;
+
+  readonly revokedKey: string;
+  readonly cutoffKeys: readonly string[];
+  readonly issuedAt: number | undefined;
+
+  constructor({ revokedKey, cutoffKeys, issuedAt }: TokenQuestion) {
+    this.revokedKey = revokedKey;
+    this.cutoffKeys = cutoffKeys;
+    this.issuedAt = issuedAt;
+  }
+}
+
 type TokenEnd =
   | { readonly reason: "token"; readonly issuer: string; readonly jti: string }
   | { readonly reason: "all"; readonly principal: string; readonly cutoff: number };
@@ -143,12 +161,11 @@ export class RevocationService implements Revocations {
 
   /** The question whether a token is revoked. Throws a TypeError if the claim of the organisation identifies nobody. */
   questionFor(token: CheckableToken): TokenQuestion {
-    return {
+    return new KeptQuestion({
       revokedKey: this.#recordKey(token),
       cutoffKeys: this.#cutoffKeys(token),
       issuedAt: this.#options.cutoffs.comparable(token),
-      note: { writer: undefined, generation: 0, until: 0 },
-    };
+    });
   }
 
   /** Like {@link questionFor}, but returns the fault while the key of the record is unknown. */
