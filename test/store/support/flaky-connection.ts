@@ -27,8 +27,14 @@ export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
   let arrive: () => void = () => undefined;
   const delay = new Promise<void>((resolve) => (arrive = resolve));
 
-  async function call(command: string, ...words: (string | number)[]): Promise<unknown> {
-    if (!command.startsWith("EVAL")) return client.call(command, ...words);
+  type Send = (command: string, ...words: (string | number)[]) => Promise<unknown>;
+  const call: Send = async (command, ...words) => send((...all) => client.call(...all), command, words);
+  const callBuffer: Send = async (command, ...words) => send((...all) => client.callBuffer(...all), command, words);
+  const evalshaBuffer = async (...words: string[]): Promise<unknown> => callBuffer("EVALSHA", ...words);
+  const evalBuffer = async (...words: string[]): Promise<unknown> => callBuffer("EVAL", ...words);
+
+  async function send(pass: Send, command: string, words: (string | number)[]): Promise<unknown> {
+    if (!command.startsWith("EVAL")) return pass(command, ...words);
     sent.push([command, ...words]);
     const fate = flaky.fates.shift() ?? "pass";
     if (fate === "lose request") throw new Error("Connection is closed.");
@@ -36,7 +42,7 @@ export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
     if (fate === "answer nothing") return null;
     let reply: unknown;
     try {
-      reply = await client.call(command, ...words);
+      reply = await pass(command, ...words);
     } catch (error) {
       // The text follows the digest, as a part of the same call.
       if (error instanceof Error && error.message.startsWith("NOSCRIPT") && fate !== "pass") flaky.fates.unshift(fate);
@@ -54,7 +60,7 @@ export function openFlaky(client: Redis, isCluster = false): FlakyConnection {
     arrive: () => arrive(),
     reconnect: () => listeners.forEach((listener) => listener()),
     connection: {
-      client: { status: "ready", call } as unknown as RedisLike,
+      client: { status: "ready", call, evalshaBuffer, evalBuffer } as unknown as RedisLike,
       isCluster,
       unsafeOptions: [],
       hasConnected: () => true,

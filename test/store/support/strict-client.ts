@@ -56,12 +56,29 @@ export class StrictRedis extends Redis {
   }
 
   override call(command: string, ...args: unknown[]): Promise<unknown> {
+    return this.#send((...words) => super.call(...words), command, args as string[]);
+  }
+
+  // ioredis makes these methods for each command, without types.
+  evalshaBuffer(): Promise<never> {
+    return Promise.reject(new Error("NOSCRIPT No matching script."));
+  }
+
+  evalBuffer(...args: unknown[]): Promise<unknown> {
+    return this.#send((...words) => super.callBuffer(...words), "EVAL", args as string[]);
+  }
+
+  #send(
+    send: (...words: [command: string, ...args: string[]]) => Promise<unknown>,
+    command: string,
+    args: readonly string[],
+  ): Promise<unknown> {
     if (command === "EVALSHA") return Promise.reject(new Error("NOSCRIPT No matching script."));
-    if (command !== "EVAL") return super.call(command, ...(args as [string]));
-    const [text, ...rest] = args as [string, ...string[]];
+    if (command !== "EVAL") return send(command, ...args);
+    const [text = "", ...rest] = args;
     // A first line that begins with #! must stay the first one.
     const [, shebang = "", body = ""] = /^(#![^\n]*\n)?(.*)$/s.exec(text) ?? [];
-    return super.call(command, `${shebang}${this.#shim}${body}`, ...rest);
+    return send(command, `${shebang}${this.#shim}${body}`, ...rest);
   }
 
   /** What scripts have used without declaring it: a command and a key each. */

@@ -10,6 +10,10 @@ export interface RedisLike {
   readonly isCluster?: boolean;
   /** Sends a command. */
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
+  /** Runs a script by its digest, and resolves to bytes in place of text. Without it, replies are lists, read more slowly. */
+  evalshaBuffer?(...args: (string | number)[]): Promise<unknown>;
+  /** The same by the text of the script. */
+  evalBuffer?(...args: (string | number)[]): Promise<unknown>;
   /** Adds a listener. */
   on(event: "ready" | "error", listener: (error: Error) => void): unknown;
   /** Removes a listener. */

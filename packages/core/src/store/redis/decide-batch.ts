@@ -1,11 +1,19 @@
-import type { Algorithm, Answer, Consumption, CountingMode, Question, CounterState } from "../ports/decisions.js";
+import type {
+  Algorithm,
+  Answer,
+  Consumption,
+  CounterState,
+  CountingMode,
+  Question,
+  TokenQuestion,
+} from "../ports/decisions.js";
 import type { StoreFault } from "../ports/fault.js";
 import { blockedState, exceeds, isRefusedToken, someRefuses } from "../ports/decisions.js";
 import type { RedisLike } from "./client.js";
-import { faultOfPart, integerIn, readInteger, readList, unreadable } from "./replies.js";
+import { faultOfPart, integerIn, readInteger, readNumbers, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/lua.js";
-import { callScript } from "./run-script.js";
+import { callScriptForBytes, readsBytes } from "./run-script.js";
 
 /** The answer of one script call to a batch. */
 export interface BatchDecision {
@@ -52,23 +60,30 @@ export async function decideBatch(
   questions: readonly Question[],
   { refused = new RefusedCounters(), script = decideScript }: DecideBatchOptions = {},
 ): Promise<BatchDecision> {
-  return decode(questions, await callScript(client, script, encode(questions, refused)), refused);
+  const words = encode(questions, refused, readsBytes(client));
+  return decode(questions, await callScriptForBytes(client, script, words), refused);
 }
 
 /** The number of keys, the keys, and the arguments of the script. */
-function encode(questions: readonly Question[], refused: RefusedCounters): (string | number)[] {
+function encode(questions: readonly Question[], refused: RefusedCounters, packs: boolean): (string | number)[] {
   const words: (string | number)[] = [0];
-  for (const { token } of questions) if (token !== undefined) words.push(token.revokedKey, ...token.cutoffKeys);
-  const args: (string | number)[] = [words.length - 1];
+  for (const { token } of questions) {
+    if (token === undefined) continue;
+    words.push(token.revokedKey);
+    for (const key of token.cutoffKeys) words.push(key);
+  }
+  const args: (string | number)[] = [words.length - 1, packs ? 1 : ""];
   let run: Question | undefined;
   let reads = false;
   let start = 0;
   let length = 0;
+  let issued = "";
   for (const question of questions) {
     const { token, beforeToken, afterToken, replayCheck } = question;
     const readsFirst = refused.concern(question);
     if (run === undefined || reads !== readsFirst || !hasSameTerms(run, question)) {
-      if (length > 0) args[start] = reads ? -length : length;
+      if (length > 0) endRun(args, start, reads ? -length : length, issued);
+      issued = "";
       run = question;
       reads = readsFirst;
       start = args.length;
@@ -79,12 +94,22 @@ function encode(questions: readonly Question[], refused: RefusedCounters): (stri
     for (const consumption of beforeToken) pushKeys(consumption, words);
     if (replayCheck !== undefined) words.push(replayCheck.key);
     for (const consumption of afterToken) pushKeys(consumption, words);
-    args.push(token?.issuedAt ?? "");
+    issued += token === undefined ? "," : issuedText(token);
   }
-  if (length > 0) args[start] = reads ? -length : length;
+  if (length > 0) endRun(args, start, reads ? -length : length, issued);
   words[0] = words.length - 1;
   for (const arg of args) words.push(arg);
   return words;
+}
+
+/** Writes the number of requests of a run at its start, and the times of their tokens at its end. */
+function endRun(args: (string | number)[], start: number, length: number, issued: string): void {
+  args[start] = length;
+  args.push(issued);
+}
+
+function issuedText({ issuedAt }: TokenQuestion): string {
+  return issuedAt === undefined ? "," : `${issuedAt},`;
 }
 
 /** May both questions be in one run? Only plain fixed windows have the same terms for many requests. */
@@ -176,11 +201,11 @@ function encodeMode(
 }
 
 /**
- * Reads the flat list of the script. A part that cannot be read is a fault of that part. A list of another length, or
+ * Reads the flat list of the script, as a list or packed. A part that cannot be read is a fault of that part. A list of another length, or
  * without the time, answers another question: then this function throws.
  */
 function decode(questions: readonly Question[], reply: unknown, refused: RefusedCounters): BatchDecision {
-  const reader = new ReplyReader(readList(reply), refused);
+  const reader = new ReplyReader(readNumbers(reply), refused);
   const serverTimeMs = readInteger(reader.next());
   const answers = questions.map((question) => reader.readAnswer(question));
   reader.end();
@@ -213,7 +238,7 @@ class ReplyReader {
     let revoked: Answer["revoked"] =
       token === undefined || finding === -1 ? undefined : finding === undefined ? faultOfPart(said) : finding > 0;
     let replayed = replayCheck === undefined ? undefined : this.#readReplayed();
-    const before = this.#readStates(beforeToken).map((state) => state ?? unreadable());
+    const before = this.#readReached(beforeToken);
     const after = this.#readStates(afterToken);
     const isReached = !after.includes(undefined);
     // "Not reached" is an answer only after a refusal. Anywhere else it would allow what no store has decided.
@@ -231,6 +256,13 @@ class ReplyReader {
       beforeToken: before,
       afterToken: after,
     };
+  }
+
+  /** The states of consumptions that are reached always. */
+  #readReached(consumptions: readonly Consumption[]): (CounterState | StoreFault)[] {
+    const states = this.#readStates(consumptions);
+    for (let index = 0; index < states.length; index += 1) states[index] ??= unreadable();
+    return states as (CounterState | StoreFault)[];
   }
 
   #readStates(consumptions: readonly Consumption[]): (CounterState | StoreFault | undefined)[] {

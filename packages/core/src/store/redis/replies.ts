@@ -92,6 +92,17 @@ export function readList(reply: unknown): readonly unknown[] {
   throw unreadable();
 }
 
+/** Reads a list of whole numbers: a list, or their doubles in turn, as `packLua` writes them. */
+export function readNumbers(reply: unknown): readonly unknown[] {
+  if (!(reply instanceof Uint8Array)) return readList(reply);
+  const { buffer, byteOffset, byteLength } = reply;
+  if (byteLength % 8 !== 0) throw unreadable();
+  const doubles = new DataView(buffer, byteOffset, byteLength);
+  const numbers: number[] = [];
+  for (let at = 0; at < byteLength; at += 8) numbers.push(Math.trunc(doubles.getFloat64(at, true)));
+  return numbers;
+}
+
 /** Reads a list of exactly this length. */
 export function readListOf(reply: unknown, length: number): readonly unknown[] {
   const list = readList(reply);

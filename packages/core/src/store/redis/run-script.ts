@@ -26,6 +26,28 @@ export async function callScript(
   }
 }
 
+/** Can the client read bytes? Not its `callBuffer`, which loses the name of the command with `enableAutoPipelining`. */
+export function readsBytes(client: RedisLike): client is RedisLike & Required<Pick<RedisLike, BytesMethod>> {
+  return client.evalshaBuffer !== undefined && client.evalBuffer !== undefined;
+}
+
+type BytesMethod = "evalshaBuffer" | "evalBuffer";
+
+/** The same as {@link callScript}, but what would be text in the reply is bytes, if the client can read them. */
+export async function callScriptForBytes(
+  client: RedisLike,
+  script: Script,
+  words: readonly (string | number)[],
+): Promise<unknown> {
+  if (!readsBytes(client)) return callScript(client, script, words);
+  try {
+    return await client.evalshaBuffer(script.sha1, ...words);
+  } catch (error) {
+    if (!isUnknown(error)) throw error;
+    return client.evalBuffer(script.source, ...words);
+  }
+}
+
 /** Does the server not know the script? */
 export function isUnknown(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith("NOSCRIPT");

@@ -1,5 +1,5 @@
 import { bucketLua, slidingLua, blockLua, countLua, peekLua } from "./counting.js";
-import { clockLua, wholeLua, defineScript } from "./lua.js";
+import { clockLua, packLua, wholeLua, defineScript } from "./lua.js";
 import type { Script } from "./lua.js";
 
 /** Globals cost a look-up each time. */
@@ -14,10 +14,10 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  *
  * KEYS begin with those of revocation, of all requests: the record and the cut-offs of each token. Then, for each
  * request: the consumptions before the token, the replay check, the consumptions after it. ARGV begins with the number of
- * keys of revocation; then come runs of requests with the same terms. Each run has the number of its requests (below 0 if
+ * keys of revocation, and 1 if the reply may be packed ("" if not); then come runs of requests with the same terms. Each run has the number of its requests (below 0 if
  * they must be read first, see below), `before`, `tokens`, `useMs` (the TTL of the replay check, or ""), `after`,
  * `refusals` (below), where `before`, `tokens` and `after` are numbers of keys; then the terms of the consumptions in the
- * same order; then, for each of its requests, `issuedAt` (or ""). A plain fixed window has its key, and the terms
+ * same order; then, in one text, the `issuedAt` of each of its requests (or nothing) and a comma. A plain fixed window has its key, and the terms
  * `limit, windowMs, cost`. A consumption with a mode has its key and that of its block if it has one, and the terms `kind,
  * limit, windowMs, cost, burst or slot, shadow (1 or ""), refusals before a block (or ""), duration of the first (negative
  * if refusals extend a block) and of the longest block`.
@@ -28,7 +28,7 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * Returns one flat list: the time in ms, then for each request `revoked` (0 for no, 1 by its record, 2 + the latest
  * cut-off if a cut-off revokes it, -1 if not reached, or an error text), `replayed` (0, 1, -1 or an error text) if there
  * is a replay check, and for each consumption `consumed` (-1 if not reached, -2 if blocked, or an error text), `resetMs`,
- * and with a mode its receipt (-1 if it was not counted).
+ * and with a mode its receipt (-1 if it was not counted). Packed, a list of numbers alone is one text of their doubles.
  *
  * Almost no token is revoked, so one EXISTS for the whole batch shows that none is, for values of any type. Only existing
  * keys are read.
@@ -40,10 +40,10 @@ local call, pcall, match = redis.call, redis.pcall, string.match
  * decided as all others. The caller says for which requests that is likely.
  */
 export function decideScriptWith(clock: string): Script {
-  return defineScript(`${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
+  return defineScript(`${packLua}${localsLua}${clock}${wholeLua}${slidingLua}${bucketLua}${peekLua}${countLua}${blockLua}
 local peekers = { window = peekWindow, sliding = peekSliding, bucket = peekBucket, slots = peekSlots }
 local counters = { window = countWindow, sliding = countSliding, bucket = countBucket, slots = countSlots }
-local out, arg, asked = { now }, 2, tonumber(ARGV[1])
+local out, arg, asked = { now }, 3, tonumber(ARGV[1])
 local key, record = asked + 1, 1
 local nothing = asked > 0 and pcall('EXISTS', unpack(KEYS, 1, asked)) == 0
 
@@ -128,7 +128,17 @@ local function punish(consumptions)
   end
 end
 
-local function revoked(first, last, issued)
+-- The times of the tokens of a run, read where one of them may be revoked.
+local texts, times
+local function issuedAt(text, request)
+  if texts ~= text then
+    texts, times = text, {}
+    for time in string.gmatch(text, '([^,]*),') do times[#times + 1] = time end
+  end
+  return times[request + 1]
+end
+
+local function revoked(first, last, text, request)
   if nothing then return 0 end
   if last - first + 1 < asked and pcall('EXISTS', unpack(KEYS, first, last)) == 0 then return 0 end
   local found = pcall('EXISTS', KEYS[first])
@@ -144,7 +154,10 @@ local function revoked(first, last, issued)
     end
   end
   -- Parsers of clients round what is near 2^53.
-  if latest >= 0 and (issued == '' or tonumber(issued) <= latest) then return math.min(2 + latest, 2 ^ 52) end
+  if latest >= 0 then
+    local issued = issuedAt(text, request)
+    if issued == '' or tonumber(issued) <= latest then return math.min(2 + latest, 2 ^ 52) end
+  end
   return fault or 0
 end
 
@@ -219,14 +232,14 @@ local function countPlain(at, limits, windows, costs, costTexts)
 end
 
 -- Decides about one request by reading first. Its terms begin at arg.
-local function decide(before, tokens, issued, useMs, after, refusals)
+local function decide(before, tokens, text, request, useMs, after, refusals)
   local verdict, used = -1, -1
   local first, use = parse(before), KEYS[key]
   if useMs then key = key + 1 end
   local last = parse(after)
   local isStrict = #refusals > 1
   if not peek(first) and not (isStrict and unreadable(first, refusals, 0)) then
-    if tokens > 0 then verdict = revoked(record, record + tokens - 1, issued) end
+    if tokens > 0 then verdict = revoked(record, record + tokens - 1, text, request) end
     local isRevoked = type(verdict) == 'number' and verdict > 0
     if useMs and not isRevoked then used = repeated(use, useMs) end
     local isUnknown = type(verdict) == 'string'
@@ -260,9 +273,9 @@ while arg <= words do
     finish = arg
   end
   for request = 0, math.abs(requests) - 1 do
-    local issued, isDone = ARGV[finish + request], false
+    local text, isDone = ARGV[finish], false
     if limits then
-      local verdict = tokens == 0 and -1 or nothing and 0 or revoked(record, record + tokens - 1, issued)
+      local verdict = tokens == 0 and -1 or nothing and 0 or revoked(record, record + tokens - 1, text, request)
       if verdict == 0 or verdict == -1 then
         filled = filled + 1
         out[filled] = verdict
@@ -272,15 +285,15 @@ while arg <= words do
     end
     if not isDone then
       arg = terms
-      decide(before, tokens, issued, useMs, after, refusals)
+      decide(before, tokens, text, request, useMs, after, refusals)
       filled = #out
     end
     record = record + tokens
   end
-  arg = finish + math.abs(requests)
+  arg = finish + 1
 end
 
-return out
+return ARGV[2] == '1' and pack(out) or out
 `);
 }
 

@@ -69,6 +69,24 @@ local function need(name)
 end
 `;
 
+/**
+ * `pack` writes a list of numbers as one text of their doubles, in little-endian order; nil if one of them is a text. Clients
+ * read that in a fraction of the time for a list, and so does Redis write it.
+ */
+export const packLua = `
+local attempt = pcall
+local function pack(list)
+  local texts, length = {}, #list
+  for first = 1, length, 500 do
+    local last = math.min(first + 499, length)
+    local isDone, text = attempt(struct.pack, '<' .. string.rep('d', last - first + 1), unpack(list, first, last))
+    if not isDone then return nil end
+    texts[#texts + 1] = text
+  end
+  return table.concat(texts)
+end
+`;
+
 /** A Lua script with its SHA-1 digest, by which Redis finds it. */
 export interface Script {
   readonly source: string;
