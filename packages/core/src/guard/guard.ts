@@ -122,7 +122,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     after: Consumed<Raw>,
   ): Decision | Promise<Decision> {
     if (!("code" in after) && !("code" in before))
-      return askStore({ exchange, verified, denial, proof, before, after });
+      return askStore({ exchange, verified, denial, proof, before, after, quotas: noQuotas });
     const refusal = "code" in after ? after : (before as TokenRefusal);
     return askStore({
       exchange,
@@ -131,6 +131,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       proof: undefined,
       before: "code" in before ? [] : before,
       after: [],
+      quotas: noQuotas,
     });
   }
 
@@ -188,17 +189,17 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
     const { state } = exchange;
     // Recorded also where the request is refused for another reason: to an alternative it is no replay.
     if (proof !== undefined && answer.replayed === false) state.markProofRecorded(proof.replayCheck.key);
-    const quotas: Quota[] = [];
-    const byAddress = decideLimits(exchange, before, answer.beforeToken, quotas);
+    const byAddress = decideLimits(request, before, answer.beforeToken);
     const refusal =
       byAddress ?? denial ?? decideToken(state, verified, answer, refusesUnknown) ?? decideProof(answer.replayed);
     if (refusal !== undefined) {
-      if (quotas.length > 0) services.repeatedNames.note(state, quotas);
+      if (request.quotas.length > 0) services.repeatedNames.note(state, request.quotas);
       giveBack(after, answer.afterToken);
       reopen(request, answer, byAddress !== undefined, true);
       return refuse(exchange, refusal);
     }
-    const byOthers = decideLimits(exchange, after, answer.afterToken, quotas);
+    const byOthers = decideLimits(request, after, answer.afterToken);
+    const { quotas } = request;
     if (state.facts.quotas.length > 0 && quotas.length > 0) services.repeatedNames.note(state, quotas);
     if (byOthers === undefined) return allow(exchange, quotas, proof);
     reopen(request, answer, false, false);
@@ -226,15 +227,15 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
   }
 
   /**
-   * The refusal by these policies; their quotas are added to those before them. Degradation decides about policies that the
+   * The refusal by these policies; their quotas are added to those of the request. Degradation decides about policies that the
    * store could not count.
    */
   function decideLimits(
-    exchange: GateExchange<Raw>,
+    request: PendingRequest<Raw>,
     applied: readonly AppliedPolicy<Raw>[],
     counters: readonly (CounterState | StoreFault | undefined)[],
-    quotas: Quota[],
   ): Denied | undefined {
+    const { exchange } = request;
     let unanswered: Unanswered<Raw>[] | undefined;
     let counted: CountedConsumption<Raw>[] | undefined;
     let blocked = noQuotas;
@@ -249,7 +250,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
           (counted ??= []).push({ applied: policy, receipt: inDoubt, store: services.corrections });
       } else if (counter !== undefined) {
         const quota = quotaAfter(policy, counter);
-        quotas.push(quota);
+        request.quotas = withQuota(request.quotas, quota);
         if (quota.exceeded) {
           services.telemetry.limited({ quota, blocked: counter.blocked === true });
           if (counter.blocked === true && isViolated(quota)) blocked = [...blocked, quota];
@@ -259,7 +260,7 @@ export function createGuard<Raw>(services: GuardServices<Raw>, parts: GuardParts
       }
     }
     if (counted !== undefined) services.settlement.follow(exchange, counted);
-    const denial = denyExhausted(quotas, blocked, services.headers, now, applied, consumptions);
+    const denial = denyExhausted(request.quotas, blocked, services.headers, now, applied, consumptions);
     if (denial !== undefined) exchange.state.markLimited(keysOfRefusing(applied, counters), denial);
     if (denial !== undefined || unanswered === undefined) return denial;
     const local = degradation.decideLimits(unanswered);
@@ -339,6 +340,15 @@ interface PendingRequest<Raw> {
   readonly proof: Proof | undefined;
   readonly before: readonly AppliedPolicy<Raw>[];
   readonly after: readonly AppliedPolicy<Raw>[];
+  /** Those that are known so far. */
+  quotas: readonly Quota[];
+}
+
+/** Literals: a list that grows by one makes room for many. */
+function withQuota(quotas: readonly Quota[], quota: Quota): readonly Quota[] {
+  const [first] = quotas;
+  if (first === undefined) return [quota];
+  return quotas.length === 1 ? [first, quota] : [...quotas, quota];
 }
 
 /** The receipt of a slot if it is not known whether the slot was taken. */

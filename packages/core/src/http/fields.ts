@@ -42,29 +42,42 @@ export function rateLimitFields(format: RateLimitFormat, items: readonly RateLim
 
 /** Lists of String items with parameters (RFC 9651); policy names are checked at start-up, so nothing needs escaping. */
 function structuredFields(items: readonly RateLimitItem[]): Header[] {
+  const { field, starts } = policyTexts(items);
   let states = "";
-  for (const item of items) {
-    const { policy, remaining, resetSeconds } = item;
-    if (states !== "") states += ", ";
-    states += `"${policy}";r=${remaining}`;
+  for (let index = 0; index < items.length; index += 1) {
+    const item = items[index] as RateLimitItem;
+    const { remaining, resetSeconds } = item;
+    states += `${starts[index]}${remaining}`;
     if (resetSeconds !== 0 || isWindow(item)) states += `;t=${resetSeconds}`;
   }
-  return [policyField(items), ["RateLimit", states]];
+  return [field, ["RateLimit", states]];
 }
 
-/** The last field with policies. Most requests have the same policies as the request before. */
-let lastPolicies: { readonly items: readonly RateLimitItem[]; readonly field: Header } | undefined;
+/** The texts that depend on policies alone. */
+interface PolicyTexts {
+  readonly items: readonly RateLimitItem[];
+  readonly field: Header;
+  /** The start of the state of each policy. */
+  readonly starts: readonly string[];
+}
 
-function policyField(items: readonly RateLimitItem[]): Header {
-  if (lastPolicies !== undefined && haveSamePolicies(lastPolicies.items, items)) return lastPolicies.field;
+/** Those of the last request: most requests have the same policies as the request before. */
+let lastPolicies: PolicyTexts | undefined;
+
+function policyTexts(items: readonly RateLimitItem[]): PolicyTexts {
+  if (lastPolicies !== undefined && haveSamePolicies(lastPolicies.items, items)) return lastPolicies;
   const texts = items.map((item) => {
     const terms = isWindow(item) ? `w=${item.windowSeconds}` : 'qu="concurrent-requests"';
     return `"${item.policy}";q=${item.limit};${terms}`;
   });
   const field: Header = ["RateLimit-Policy", texts.join(", ")];
   // Copies: the application may change its objects.
-  lastPolicies = { items: items.map((item) => ({ ...item })), field };
-  return field;
+  lastPolicies = {
+    items: items.map((item) => ({ ...item })),
+    field,
+    starts: items.map(({ policy }, index) => `${index === 0 ? "" : ", "}"${policy}";r=`),
+  };
+  return lastPolicies;
 }
 
 function haveSamePolicies(some: readonly RateLimitItem[], others: readonly RateLimitItem[]): boolean {

@@ -63,29 +63,23 @@ export class LeasedStore implements DecisionStore {
     const { beforeToken, token, replayCheck, afterToken, refusesUnknown } = question;
     if (!beforeToken.some(isLeased) && !afterToken.some(isLeased)) return this.#store.ask(question);
     const now = this.#now();
-    const reservations: (Reservation | undefined)[] = [];
-    const isCovered = this.#reserve(beforeToken, now, reservations) && this.#reserve(afterToken, now, reservations);
+    const first = this.#reserve(beforeToken, now);
+    const last = covers(first, beforeToken) ? this.#reserve(afterToken, now) : undefined;
     this.#gather();
     let early: Answer | StoreFault | Promise<Answer | StoreFault> | undefined;
-    if (isCovered && replayCheck === undefined) {
+    if (last !== undefined && replayCheck === undefined && covers(last, afterToken)) {
       early = token === undefined ? unasked : this.#store.ask({ ...nothing, token, refusesUnknown });
       if ("revoked" in early && !isRefusedToken(question, early.revoked, undefined)) {
-        const count = beforeToken.length;
         return {
-          beforeToken: coveredStates(reservations, 0, count, now),
+          beforeToken: coveredStates(first, now),
           revoked: early.revoked,
-          afterToken: coveredStates(reservations, count, reservations.length, now),
+          afterToken: coveredStates(last, now),
         };
       }
     }
-    const before = beforeToken.map((consumption, index) => split(consumption, reservations[index]));
-    const skipped = beforeToken.length;
-    const after = afterToken.map((consumption, index) =>
-      split(
-        consumption,
-        index + skipped < reservations.length ? reservations[index + skipped] : this.#reserveOne(consumption, now),
-      ),
-    );
+    const before = beforeToken.map((consumption, index) => split(consumption, first[index]));
+    const others = last ?? this.#reserve(afterToken, now);
+    const after = afterToken.map((consumption, index) => split(consumption, others[index]));
     if (early !== undefined)
       return early instanceof Promise
         ? early.then((reply) => this.#conclude(question, before, after, reply))
@@ -117,15 +111,12 @@ export class LeasedStore implements DecisionStore {
     clearInterval(this.#sweeping);
   }
 
-  /** Reserves points for all of these consumptions. Do leases cover them in full? */
-  #reserve(consumptions: readonly Consumption[], now: number, reservations: (Reservation | undefined)[]): boolean {
-    let isCovered = true;
-    for (const consumption of consumptions) {
-      const reservation = this.#reserveOne(consumption, now);
-      reservations.push(reservation);
-      isCovered &&= reservation?.points === consumption.cost;
-    }
-    return isCovered;
+  /** Reserves points for these consumptions. */
+  #reserve(consumptions: readonly Consumption[], now: number): (Reservation | undefined)[] {
+    const [only] = consumptions;
+    // A literal takes no more memory than its one element needs.
+    if (only !== undefined && consumptions.length === 1) return [this.#reserveOne(only, now)];
+    return consumptions.map((consumption) => this.#reserveOne(consumption, now));
   }
 
   #reserveOne(consumption: Consumption, now: number): Reservation | undefined {
@@ -217,15 +208,17 @@ function split(consumption: Consumption, reservation: Reservation | undefined): 
   return { consumption, reservation, asked: rest === 0 ? undefined : { ...consumption, cost: rest } };
 }
 
+/** Do the reservations cover the consumptions in full? */
+function covers(reservations: readonly (Reservation | undefined)[], consumptions: readonly Consumption[]): boolean {
+  for (let index = 0; index < consumptions.length; index += 1)
+    if (reservations[index]?.points !== consumptions[index]?.cost) return false;
+  return true;
+}
+
 /** The states of consumptions that their leases cover. */
-function coveredStates(
-  reservations: readonly (Reservation | undefined)[],
-  start: number,
-  end: number,
-  now: number,
-): CounterState[] {
-  if (end - start === 1) return [stateOf(reservations[start], now)];
-  return reservations.slice(start, end).map((reservation) => stateOf(reservation, now));
+function coveredStates(reservations: readonly (Reservation | undefined)[], now: number): CounterState[] {
+  if (reservations.length === 1) return [stateOf(reservations[0], now)];
+  return reservations.map((reservation) => stateOf(reservation, now));
 }
 
 function stateOf(reservation: Reservation | undefined, now: number): CounterState {
