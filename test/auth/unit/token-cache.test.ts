@@ -3,6 +3,7 @@ import { testSecret } from "@portcullis/testkit";
 import { expect } from "chai";
 import fc from "fast-check";
 import type { ClaimRules } from "../../../packages/core/src/auth/access-token.js";
+import { certainTimes, refusalOfTime } from "../../../packages/core/src/auth/access-token.js";
 import { IssuerScope } from "../../../packages/core/src/auth/issuer-scope.js";
 import { TokenCache } from "../../../packages/core/src/auth/token-cache.js";
 import { IssuerVerifier, Verifier } from "../../../packages/core/src/auth/verifier.js";
@@ -148,6 +149,30 @@ describe("a token that was verified before", () => {
         },
       ),
       { numRuns: 200 },
+    );
+  });
+
+  it("is valid at every time between its certain times, by the rules that are read only outside of them", () => {
+    const second = fc.integer({ min: -50, max: 50 });
+    fc.assert(
+      fc.property(
+        fc.record({ exp: second, nbf: second, iat: second }, { requiredKeys: [] }),
+        fc.record({
+          toleranceSeconds: fc.constantFrom(0, 5, 0.5),
+          exactExpiry: fc.boolean(),
+          maxTokenAgeSeconds: fc.option(fc.nat({ max: 40 }), { nil: undefined }),
+        }),
+        fc.integer({ min: -240, max: 240 }).map((quarters) => quarters / 4),
+        (claims, some, now) => {
+          const rules: ClaimRules = { maxLifetimeSeconds: 3600, requireJti: false, ...some };
+          const { from, until } = certainTimes(claims, rules);
+          const isRefused = refusalOfTime(claims, rules, now) !== undefined;
+          if (now >= from && now < until) expect(isRefused).to.equal(false);
+          // The last moment of a maximum age is the only one outside that passes.
+          else if (now !== until) expect(isRefused).to.equal(true);
+        },
+      ),
+      { numRuns: 500 },
     );
   });
 

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { MemoryDecisionStore } from "../../../packages/core/src/store/memory/decisions.js";
 import type { Adjustment, Answer, Consumption, Question } from "../../../packages/core/src/store/ports/decisions.js";
 import { adjustmentLine } from "../../../packages/core/src/store/redis/usage-corrections.js";
+import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 import { decideBatch, RefusedCounters } from "../../../packages/core/src/store/redis/decide-batch.js";
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
@@ -35,9 +36,20 @@ export function openClockedMemory(): ClockedStore {
   };
 }
 
-/** The scripts as they are, but for their clock. */
+/** The same client for an application that wraps it, and hands on commands alone: replies are lists, and never bytes. */
+export function withoutBytes(client: Redis): RedisLike {
+  const { status } = client;
+  return { status, call: (command, ...args) => client.call(command, ...args), on: () => client, off: () => client };
+}
+
+/**
+ * The scripts as they are, but for their clock.
+ *
+ * @param asked the client through which decisions are asked
+ */
 export function openClockedRedis(
   client: Redis,
+  asked: RedisLike = client,
 ): ClockedStore & { askTogether(questions: readonly Question[], now: number): Promise<readonly Answer[]> } {
   const key = `${freshPrefix()}clock`;
   const clock = `local now = tonumber(redis.call('GET', '${key}'))\n`;
@@ -46,14 +58,14 @@ export function openClockedRedis(
   return {
     async ask(question, now) {
       await client.set(key, now, "EX", 600);
-      const { answers } = await decideBatch(client, [{ ...nothing, ...question }], { script: admit });
+      const { answers } = await decideBatch(asked, [{ ...nothing, ...question }], { script: admit });
       if (answers[0] === undefined) throw new Error("no answer");
       return answers[0];
     },
     /** Asks all questions in one call. */
     async askTogether(questions, now) {
       await client.set(key, now, "EX", 600);
-      return (await decideBatch(client, questions, { script: admit, refused })).answers;
+      return (await decideBatch(asked, questions, { script: admit, refused })).answers;
     },
     async adjust(adjustment, now) {
       await client.set(key, now, "EX", 600);

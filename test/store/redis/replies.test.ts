@@ -10,6 +10,7 @@ import {
   readList,
   readListOf,
   readNumber,
+  readNumbers,
   readOptionalText,
   readPairs,
   readText,
@@ -25,6 +26,36 @@ function faultOf(read: () => unknown): unknown {
     return error instanceof StoreFault ? error.kind : error;
   }
 }
+
+describe("a list of numbers of a reply", () => {
+  /** As the script writes them, somewhere within a larger chunk of the socket. */
+  function packed(numbers: readonly number[]): Buffer {
+    const chunk = Buffer.alloc(3 + 8 * numbers.length + 5, 0xff);
+    numbers.forEach((number, index) => chunk.writeDoubleLE(number, 3 + 8 * index));
+    return chunk.subarray(3, 3 + 8 * numbers.length);
+  }
+
+  it("is the same as a list and as bytes, up to 2^53", () => {
+    for (const numbers of [[], [0], [-2, -1, 0, 1], [1.8e12, 2 ** 52, 2 ** 53 - 1, 5]]) {
+      expect(readNumbers(packed(numbers))).to.deep.equal(numbers);
+      expect(readNumbers(numbers)).to.deep.equal(numbers);
+    }
+  });
+
+  it("has whole numbers, as Redis makes them of Lua's", () => {
+    expect(readNumbers(packed([1.9, -1.9, 0.5])).map((number) => (number as number) + 0)).to.deep.equal([1, -1, 0]);
+  });
+
+  it("is none, and a fault, where bytes are missing or it is something else", () => {
+    const whole = packed([1, 2]);
+    for (const length of [1, 7, 9, 15])
+      expect(faultOf(() => readNumbers(whole.subarray(0, length)))).to.equal("unreadable");
+    for (const reply of [null, "12345678", 8, {}, undefined])
+      expect(faultOf(() => readNumbers(reply))).to.equal("unreadable");
+    expect(integerIn(readNumbers(packed([Number.NaN]))[0], 0)).to.equal(undefined);
+    expect(integerIn(readNumbers(packed([Infinity]))[0], 0)).to.equal(undefined);
+  });
+});
 
 describe("an integer of a reply", () => {
   it("is the same as a number, as text, as bytes and as a bigint", () => {
