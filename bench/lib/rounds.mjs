@@ -4,6 +4,11 @@ import { openProbes } from "./probes.mjs";
 import { endAll } from "./processes.mjs";
 
 const firstWarmSeconds = 1;
+/**
+ * Before each slice. While the other targets had their turns, leases were given back and answers about revocation became too
+ * old: what a process that serves all the time has at hand, it has again after a life of its leases.
+ */
+const mostWarmSeconds = 3;
 
 /** Figures of a slice, with the number of digits that are kept. */
 const members = {
@@ -29,7 +34,7 @@ export async function measureRounds({ targets, rounds, seconds, redis, node, not
       // Whoever comes first in one round comes last in the next, so that a slow stretch of the host meets all.
       const order = round % 2 === 0 ? field.stands : field.stands.toReversed();
       for (const stand of order) {
-        const how = { seconds, warmSeconds: Math.min(1, seconds / 2), during: probes.probe };
+        const how = { seconds, warmSeconds: Math.min(mostWarmSeconds, seconds), during: probes.probe };
         keep(rows[stand.target.name], await field.measure(stand, how));
       }
       note(`round ${round + 1} of ${rounds}`);

@@ -16,6 +16,9 @@ import { decideAcrossSlots } from "../../../packages/core/src/store/redis/cluste
 import { withoutNumber, wordsOf } from "../../../packages/core/src/store/redis/give-backs.js";
 import type { RedisLike } from "../../../packages/core/src/store/redis/client.js";
 import { adjustScript } from "../../../packages/core/src/store/redis/scripts/adjust.js";
+import { decideBatch } from "../../../packages/core/src/store/redis/decide-batch.js";
+import { decideScript } from "../../../packages/core/src/store/redis/scripts/decide.js";
+import { defineScript } from "../../../packages/core/src/store/redis/scripts/lua.js";
 import { runScript } from "../../../packages/core/src/store/redis/run-script.js";
 import { clockStart, openClockedRedis, withoutBytes } from "../../limits/support/clocked-stores.js";
 import { freshPrefix, testRedisUrl } from "../../support/redis.js";
@@ -197,6 +200,36 @@ describe("a decision in process", () => {
       );
     });
   }
+
+  it("counts once and is read where the server lacks the library struct, and where a value cannot be read", async () => {
+    const without = defineScript(`local struct = nil\n${decideScript.source}`);
+    for (const [script, odd] of [
+      [without, "5"],
+      [decideScript, "text"],
+    ] as const) {
+      const prefix = freshPrefix();
+      await client.set(`${prefix}b`, odd, "EX", 600);
+      const plain = (name: string): Consumption => ({ key: prefix + name, limit: 9, cost: 1, windowSeconds: 60 });
+      const question = { beforeToken: [plain("a")], token: undefined, afterToken: [plain("b")] };
+      const { answers } = await decideBatch(client, [question, question], { script });
+      const states = answers.map(({ beforeToken, afterToken }) =>
+        [...beforeToken, ...afterToken].map((state) =>
+          state === undefined || state instanceof StoreFault ? state?.reply : state.consumed,
+        ),
+      );
+      expect(states).to.deep.equal(
+        odd === "5"
+          ? [
+              [1, 6],
+              [2, 7],
+            ]
+          : [
+              [1, "WRONGTYPE"],
+              [2, "WRONGTYPE"],
+            ],
+      );
+    }
+  });
 
   it("leaves no counter behind that was new when another one refused, and keeps the end of a window", async () => {
     const redis = openClockedRedis(client);

@@ -70,16 +70,19 @@ end
 `;
 
 /**
- * `pack` writes a list of numbers as one text of their doubles, in little-endian order; nil if one of them is a text. Clients
- * read that in a fraction of the time for a list, and so does Redis write it.
+ * `pack` writes a list of numbers as one text of their doubles, in little-endian order; nil if one of them is a text, or if the
+ * server lacks the library `struct`. Clients read that in a fraction of the time for a list, and so does Redis write it.
  */
 export const packLua = `
 local attempt = pcall
+local function packPart(list, first, last)
+  return struct.pack('<' .. string.rep('d', last - first + 1), unpack(list, first, last))
+end
 local function pack(list)
   local texts, length = {}, #list
   for first = 1, length, 500 do
     local last = math.min(first + 499, length)
-    local isDone, text = attempt(struct.pack, '<' .. string.rep('d', last - first + 1), unpack(list, first, last))
+    local isDone, text = attempt(packPart, list, first, last)
     if not isDone then return nil end
     texts[#texts + 1] = text
   end
