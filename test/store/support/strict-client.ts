@@ -1,4 +1,5 @@
 import { Redis } from "ioredis";
+import type { Command } from "ioredis";
 
 /**
  * Lua that refuses what a server refuses that wants every key of a script among KEYS, as Dragonfly does by default and Redis
@@ -55,30 +56,19 @@ export class StrictRedis extends Redis {
     this.#shim = shimOf(list);
   }
 
-  override call(command: string, ...args: unknown[]): Promise<unknown> {
-    return this.#send((...words) => super.call(...words), command, args as string[]);
-  }
-
-  // ioredis makes these methods for each command, without types.
-  evalshaBuffer(): Promise<never> {
-    return Promise.reject(new Error("NOSCRIPT No matching script."));
-  }
-
-  evalBuffer(...args: unknown[]): Promise<unknown> {
-    return this.#send((...words) => super.callBuffer(...words), "EVAL", args as string[]);
-  }
-
-  #send(
-    send: (...words: [command: string, ...args: string[]]) => Promise<unknown>,
-    command: string,
-    args: readonly string[],
-  ): Promise<unknown> {
-    if (command === "EVALSHA") return Promise.reject(new Error("NOSCRIPT No matching script."));
-    if (command !== "EVAL") return send(command, ...args);
-    const [text = "", ...rest] = args;
-    // A first line that begins with #! must stay the first one.
-    const [, shebang = "", body = ""] = /^(#![^\n]*\n)?(.*)$/s.exec(text) ?? [];
-    return send(command, `${shebang}${this.#shim}${body}`, ...rest);
+  override sendCommand(command: Command, ...rest: []): unknown {
+    const name = command.name.toLowerCase();
+    if (name === "evalsha") {
+      command.reject(new Error("NOSCRIPT No matching script."));
+      return command.promise;
+    }
+    const [text] = command.args;
+    if (name === "eval" && typeof text === "string") {
+      // A first line that begins with #! must stay the first one.
+      const [, shebang = "", body = ""] = /^(#![^\n]*\n)?(.*)$/s.exec(text) ?? [];
+      command.args = [`${shebang}${this.#shim}${body}`, ...command.args.slice(1)];
+    }
+    return super.sendCommand(command, ...rest);
   }
 
   /** What scripts have used without declaring it: a command and a key each. */

@@ -48,7 +48,7 @@ export interface Prepared extends Pick<VerifiedToken, "question" | "partition"> 
   readonly lasts: boolean;
 }
 
-/** What a {@link Verification} is made of. */
+/** The parts of a {@link Verification}. */
 type Verified = Omit<VerifiedToken, "note"> & {
   readonly verifier: IssuerVerifier;
   readonly keys: KeySource;

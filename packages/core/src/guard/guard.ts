@@ -340,7 +340,7 @@ interface PendingRequest<Raw> {
   readonly proof: Proof | undefined;
   readonly before: readonly AppliedPolicy<Raw>[];
   readonly after: readonly AppliedPolicy<Raw>[];
-  /** Those that are known so far. */
+  /** The quotas that are known so far. */
   quotas: readonly Quota[];
 }
 

@@ -61,7 +61,7 @@ interface PolicyTexts {
   readonly starts: readonly string[];
 }
 
-/** Those of the last request: most requests have the same policies as the request before. */
+/** The texts of the last request: most requests have the same policies as the request before. */
 let lastPolicies: PolicyTexts | undefined;
 
 function policyTexts(items: readonly RateLimitItem[]): PolicyTexts {

@@ -30,6 +30,7 @@ import {
   throwFaultOfClientKeys,
 } from "./replies.js";
 import { ServerClock } from "./server-clock.js";
+import { sendLong } from "./client.js";
 import { runScript } from "./run-script.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
@@ -288,7 +289,7 @@ function readGenerationOrNone(reply: unknown): string {
 }
 
 async function readTogether(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
-  return readListOf(await client.call("MGET", ...keys), keys.length).map(readOptionalText);
+  return readListOf(await sendLong(client, "mget", keys, "text"), keys.length).map(readOptionalText);
 }
 
 async function readInParts(

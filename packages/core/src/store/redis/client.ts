@@ -20,6 +20,66 @@ export interface RedisLike {
   off(event: "ready" | "error", listener: (error: Error) => void): unknown;
 }
 
+/** A command of ioredis. */
+interface Command {
+  args: readonly string[];
+}
+
+/** The class of the commands of a client, and the method of the client that sends one. */
+interface CommandSender {
+  readonly constructor: {
+    readonly Command?: new (
+      name: string,
+      args: readonly string[],
+      options: { readonly replyEncoding: "utf8" | null },
+    ) => Command;
+  };
+  readonly options?: { readonly keyPrefix?: unknown } | undefined;
+  sendCommand?(command: Command): Promise<unknown>;
+}
+
+/** Commands that may have hundreds of words. */
+export type LongCommand = "evalsha" | "eval" | "mget";
+
+/** The methods that read bytes. */
+type BytesMethod = "evalshaBuffer" | "evalBuffer";
+
+/** Can the client read bytes? Not by its `callBuffer`, which loses the name of the command with `enableAutoPipelining`. */
+export function readsBytes(client: RedisLike): client is RedisLike & Required<Pick<RedisLike, BytesMethod>> {
+  return client.evalshaBuffer !== undefined && client.evalBuffer !== undefined;
+}
+
+/**
+ * Sends a command with many words. The methods of ioredis copy their arguments several times and flatten them, which takes
+ * longer than to write them to the socket: on Node 20 half a microsecond for each. So a command of the class of the client gets
+ * its words when it is made already. A client with a key prefix, of a Cluster, or of another kind gets them as arguments.
+ *
+ * @param reads "bytes" only for a client of which {@link readsBytes} is true
+ */
+export function sendLong(
+  client: RedisLike,
+  name: LongCommand,
+  words: readonly string[],
+  reads: "text" | "bytes",
+): Promise<unknown> {
+  const sender = client as unknown as CommandSender;
+  const { Command } = sender.constructor;
+  if (Command !== undefined && sender.sendCommand !== undefined && !hasKeyPrefix(sender)) {
+    const command = new Command(name, none, { replyEncoding: reads === "text" ? "utf8" : null });
+    command.args = words;
+    return sender.sendCommand(command);
+  }
+  if (reads === "text" || name === "mget" || !readsBytes(client)) return client.call(name.toUpperCase(), ...words);
+  return client[`${name}Buffer`](...words);
+}
+
+const none: readonly string[] = [];
+
+function hasKeyPrefix({ options }: CommandSender): boolean {
+  const keyPrefix = options?.keyPrefix;
+  return keyPrefix !== undefined && keyPrefix !== "";
+}
+
 type Listener = (...values: never[]) => void;
 
 /** The part of an event emitter that {@link listenTo} uses. */

@@ -13,7 +13,8 @@ import type { RedisLike } from "./client.js";
 import { faultOfPart, integerIn, readInteger, readNumbers, unreadable } from "./replies.js";
 import { decideScript } from "./scripts/decide.js";
 import type { Script } from "./scripts/lua.js";
-import { callScriptForBytes, readsBytes } from "./run-script.js";
+import { readsBytes } from "./client.js";
+import { callLongScript } from "./run-script.js";
 
 /** The answer of one script call to a batch. */
 export interface BatchDecision {
@@ -60,19 +61,19 @@ export async function decideBatch(
   questions: readonly Question[],
   { refused = new RefusedCounters(), script = decideScript }: DecideBatchOptions = {},
 ): Promise<BatchDecision> {
-  const words = encode(questions, refused, readsBytes(client));
-  return decode(questions, await callScriptForBytes(client, script, words), refused);
+  const words = encode(script.sha1, questions, refused, readsBytes(client));
+  return decode(questions, await callLongScript(client, script, words), refused);
 }
 
-/** The number of keys, the keys, and the arguments of the script. */
-function encode(questions: readonly Question[], refused: RefusedCounters, packs: boolean): (string | number)[] {
-  const words: (string | number)[] = [0];
+/** The digest of the script, the number of keys, the keys and the arguments. */
+function encode(sha1: string, questions: readonly Question[], refused: RefusedCounters, packs: boolean): string[] {
+  const words = [sha1, ""];
   for (const { token } of questions) {
     if (token === undefined) continue;
     words.push(token.revokedKey);
     for (const key of token.cutoffKeys) words.push(key);
   }
-  const args: (string | number)[] = [words.length - 1, packs ? 1 : ""];
+  const args: (string | number)[] = [words.length - 2, packs ? 1 : ""];
   let run: Question | undefined;
   let reads = false;
   let start = 0;
@@ -97,8 +98,8 @@ function encode(questions: readonly Question[], refused: RefusedCounters, packs:
     issued += token === undefined ? "," : issuedText(token);
   }
   if (length > 0) endRun(args, start, reads ? -length : length, issued);
-  words[0] = words.length - 1;
-  for (const arg of args) words.push(arg);
+  words[1] = String(words.length - 2);
+  for (const arg of args) words.push(String(arg));
   return words;
 }
 
@@ -180,7 +181,7 @@ export const kinds: Readonly<Record<Algorithm, string>> = {
   concurrency: "slots",
 };
 
-function pushKeys({ key, mode, blockKey }: Consumption, words: (string | number)[]): void {
+function pushKeys({ key, mode, blockKey }: Consumption, words: string[]): void {
   words.push(key);
   if (mode?.block !== undefined && blockKey !== undefined) words.push(blockKey);
 }

@@ -1,4 +1,5 @@
 import type { RedisLike } from "./client.js";
+import { readsBytes, sendLong } from "./client.js";
 import type { Script } from "./scripts/lua.js";
 
 /** Runs a script by its digest. After a restart, a failover or SCRIPT FLUSH the server gets its text. */
@@ -8,43 +9,28 @@ export async function runScript(
   keys: readonly string[],
   args: readonly (string | number)[],
 ): Promise<unknown> {
-  return callScript(client, script, [keys.length, ...keys, ...args]);
-}
-
-/** The same, with the number of keys, the keys and the arguments in one list. */
-export async function callScript(
-  client: RedisLike,
-  { sha1, source }: Script,
-  words: readonly (string | number)[],
-): Promise<unknown> {
+  const words = [keys.length, ...keys, ...args];
   try {
-    return await client.call("EVALSHA", sha1, ...words);
+    return await client.call("EVALSHA", script.sha1, ...words);
   } catch (error) {
     // Nothing has run yet, so that the second call counts nothing twice.
     if (!isUnknown(error)) throw error;
-    return client.call("EVAL", source, ...words);
+    return client.call("EVAL", script.source, ...words);
   }
 }
 
-/** Can the client read bytes? Not its `callBuffer`, which loses the name of the command with `enableAutoPipelining`. */
-export function readsBytes(client: RedisLike): client is RedisLike & Required<Pick<RedisLike, BytesMethod>> {
-  return client.evalshaBuffer !== undefined && client.evalBuffer !== undefined;
-}
-
-type BytesMethod = "evalshaBuffer" | "evalBuffer";
-
-/** The same as {@link callScript}, but what would be text in the reply is bytes, if the client can read them. */
-export async function callScriptForBytes(
-  client: RedisLike,
-  script: Script,
-  words: readonly (string | number)[],
-): Promise<unknown> {
-  if (!readsBytes(client)) return callScript(client, script, words);
+/**
+ * Runs a script whose reply may be bytes.
+ *
+ * @param words the digest of the script, the number of keys, the keys and the arguments
+ */
+export async function callLongScript(client: RedisLike, script: Script, words: readonly string[]): Promise<unknown> {
+  const reads = readsBytes(client) ? "bytes" : "text";
   try {
-    return await client.evalshaBuffer(script.sha1, ...words);
+    return await sendLong(client, "evalsha", words, reads);
   } catch (error) {
     if (!isUnknown(error)) throw error;
-    return client.evalBuffer(script.source, ...words);
+    return sendLong(client, "eval", [script.source, ...words.slice(1)], reads);
   }
 }
 
