@@ -105,6 +105,21 @@ for (const [where, open] of [
       });
     });
 
+    describe("a token bucket whose limit is now 0", () => {
+      const bucket = (more: Partial<Consumption>): Consumption =>
+        ruledCharge({ key: key("t"), limit: 3, windowSeconds: 10, mode: rule({ algorithm: "token-bucket" }), ...more });
+
+      it("tells a client that has tokens out to come back after a window, whatever the request costs", async () => {
+        await ask(bucket({}));
+        for (const cost of [0, 1, 4]) {
+          const [state] = await ask(bucket({ limit: 0, cost }));
+          expect(state).to.include({ resetMs: 10_000 });
+          expect(exceeds(bucket({ limit: 0, cost }), state!)).to.equal(true);
+        }
+        expect((await ask(bucket({ key: key("new"), limit: 0, cost: 0 })))[0]).to.include({ consumed: 0, resetMs: 0 });
+      });
+    });
+
     describe("a slot", () => {
       const slot = (name: string): Consumption =>
         ruledCharge({

@@ -59,6 +59,17 @@ for (const where of ["memory", "redis"] as const) {
       if (where === "redis") expect(await redis.keys(`${prefix}*:ip:*`)).to.have.length(1);
     });
 
+    for (const algorithm of ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const)
+      it(`tells how a client stands while an override refuses all its requests (${algorithm})`, async () => {
+        const gate = open([{ ...perAddress, algorithm }]);
+        await visits(gate, 2);
+        await gate.quotas.setOverride("ip", address, { limit: 0 });
+        const { limit, consumed, remaining, resetSeconds } = await gate.quotas.peek("ip", address);
+        expect([limit, consumed, remaining]).to.deep.equal([0, 2, 0]);
+        expect(resetSeconds).to.be.within(0, 63);
+        expect(await visit(gate)).to.equal(429);
+      });
+
     for (const algorithm of ["sliding-window", "token-bucket", "concurrency"] as const) {
       it(`tells how a client stands under ${algorithm}`, async () => {
         const gate = open([{ ...perAddress, algorithm }]);

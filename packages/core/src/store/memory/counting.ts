@@ -139,7 +139,8 @@ function debtAt(state: Debt | undefined, limit: number, now: number): number {
 /** Milliseconds until the next unit is available, or until a consumption fits that does not fit now. */
 function wait(next: number, capacity: number, cost: number, limit: number, windowMs: number): number {
   const room = capacity * windowMs;
-  if (next > room) return cost > capacity ? windowMs : Math.ceil((next - room) / limit);
+  // With a limit of 0 nothing flows back.
+  if (next > room) return cost > capacity || limit === 0 ? windowMs : Math.ceil((next - room) / limit);
   if (next === 0) return 0;
   const more = Math.floor((room - next) / windowMs) + 1;
   return Math.ceil((next - Math.max(0, (capacity - more) * windowMs)) / limit);

@@ -135,7 +135,8 @@ local function peekBucket(consumption)
   local next = debt + consumption.cost * window
   consumption.debt, consumption.consumed, consumption.refused = debt, math.ceil(debt / window), next > capacity * window
   if consumption.refused then
-    local never = consumption.cost > capacity
+    -- With a limit of 0 nothing flows back.
+    local never = consumption.cost > capacity or limit == 0
     consumption.reset = never and window or math.ceil((next - capacity * window) / limit)
   elseif next == 0 then
     consumption.reset = 0
