@@ -360,9 +360,13 @@ export class ConsumptionFactory<Raw> {
     return entry;
   }
 
+  /** A consumption of one request alone. It names its members: a kept policy has many more, and is slow to spread. */
   #withSlot({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     this.#slots += 1;
-    return { policy, consumption: { ...consumption, slot: `${this.#slotPrefix}${this.#slots.toString(36)}` } };
+    const slot = `${this.#slotPrefix}${this.#slots.toString(36)}`;
+    const { key, limit, windowSeconds, cost, mode, burst, blockKey, refusesUnreadable, owner } = consumption;
+    const own = { key, limit, windowSeconds, cost, mode, burst, blockKey, refusesUnreadable, owner, slot };
+    return { policy, consumption: own };
   }
 }
 
