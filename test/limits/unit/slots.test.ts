@@ -29,6 +29,8 @@ describe("the consumption of a request that takes a slot", () => {
       "blockKey",
       "refusesUnreadable",
       "owner",
+      "leased",
+      "note",
     ];
     for (const consumption of asked) expect(consumption).to.have.all.keys(...members, "slot");
   });

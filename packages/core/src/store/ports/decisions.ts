@@ -33,6 +33,14 @@ export interface Consumption {
   readonly owner?: string | undefined;
 }
 
+/** The same consumption with changes; not a spread, since the object may be more than a consumption. */
+export function changed(consumption: Consumption, changes: Partial<Consumption>): Consumption {
+  const { key, limit, windowSeconds, cost, mode, burst, slot, blockKey, leased, refusesUnreadable, note, owner } =
+    consumption;
+  const own = { key, limit, windowSeconds, cost, mode, burst, slot, blockKey, leased, refusesUnreadable, note, owner };
+  return Object.assign(own, changes);
+}
+
 export interface ConsumptionNote {
   /** The lease that covered this consumption last. */
   lease: object | undefined;
