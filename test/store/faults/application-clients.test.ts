@@ -14,6 +14,11 @@ import { until } from "../../support/until.js";
 
 type OwnClient = RedisLike & { disconnect(): void };
 
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
 const safe = { enableOfflineQueue: false, maxRetriesPerRequest: 0, socketTimeout: 2000 } as const;
 const variants = [
   {},
@@ -112,6 +117,50 @@ describe("a gate on a client that the application made", function () {
           expect((await send(`${url}/me`, { token })).status).to.equal(200);
         }
       }
+    });
+  }
+
+  /** A client of the application that changes commands on their way, and with them the keys of scripts. */
+  const changed = {
+    subclass: (options: Address) =>
+      new (class extends Redis {
+        override call(command: string, ...args: unknown[]): Promise<unknown> {
+          return super.call(command, ...(withTenant(command, args) as string[]));
+        }
+      })(options),
+    "patched client": (options: Address) => {
+      const client = new Redis(options);
+      const call = client.call.bind(client) as RedisLike["call"];
+      return Object.assign(client, {
+        call: (command: string, ...args: string[]) => call(command, ...(withTenant(command, args) as string[])),
+      });
+    },
+    proxy: (options: Address) => {
+      const call: RedisLike["call"] = (command, ...args) =>
+        client.call(command, ...(withTenant(command, args) as string[]));
+      const client = new Redis(options);
+      return new Proxy(client, {
+        get: (target, name) => (name === "call" ? call : (Reflect.get(target, name) as unknown)),
+      });
+    },
+  } as const satisfies Record<string, (options: Address) => OwnClient>;
+
+  function withTenant(command: string, args: readonly unknown[]): unknown[] {
+    if (!/^eval/i.test(command)) return [...args];
+    const [script, keys, ...rest] = args;
+    return [script, keys, ...rest.map((word, index) => (index < Number(keys) ? `tenant:${String(word)}` : word))];
+  }
+
+  for (const [name, make] of Object.entries(changed)) {
+    it(`asks and revokes through the same method of the client: ${name}`, async () => {
+      const { url } = await start(make({ host: server.host, port: server.port, ...safe }));
+      const plain = new Redis(server.port, server.host);
+      cleanUp(() => plain.disconnect());
+      const token = await signToken({ sub: `user-${name}`, jti: `token-${name}` });
+      expect((await send(`${url}/me`, { token })).status).to.equal(200);
+      expect((await send(`${url}/logout`, { method: "POST", token })).status).to.equal(204);
+      expect(await plain.exists(`tenant:auth:revoked:token-${name}`)).to.equal(1);
+      expect((await send(`${url}/me`, { token })).status).to.equal(401);
     });
   }
 

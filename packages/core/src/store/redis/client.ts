@@ -10,7 +10,10 @@ export interface RedisLike {
   readonly isCluster?: boolean;
   /** Sends a command. */
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
-  /** Runs a script by its digest, and resolves to bytes in place of text. Without it, replies are lists, read more slowly. */
+  /**
+   * Runs a script by its digest, and resolves to bytes in place of text. Without it, or beside a `call` that the application
+   * has replaced, replies are lists, read more slowly.
+   */
   evalshaBuffer?(...args: (string | number)[]): Promise<unknown>;
   /** The same by the text of the script. */
   evalBuffer?(...args: (string | number)[]): Promise<unknown>;
@@ -41,18 +44,44 @@ interface CommandSender {
 /** Commands that may have hundreds of words. */
 export type LongCommand = "evalsha" | "eval" | "mget";
 
-/** The methods that read bytes. */
-type BytesMethod = "evalshaBuffer" | "evalBuffer";
+/** A client that can read bytes. */
+type BytesClient = RedisLike & Required<Pick<RedisLike, "evalshaBuffer" | "evalBuffer">>;
 
-/** Can the client read bytes? Not by its `callBuffer`, which loses the name of the command with `enableAutoPipelining`. */
-export function readsBytes(client: RedisLike): client is RedisLike & Required<Pick<RedisLike, BytesMethod>> {
-  return client.evalshaBuffer !== undefined && client.evalBuffer !== undefined;
+/** The last prototype, or client, that was found to make all these methods. */
+let lastMaker: BytesClient | undefined;
+
+/**
+ * Can the client read bytes, by methods of the same making as its `call`? An application that has replaced `call` by a subclass,
+ * a proxy or a patch may change the keys of all commands there: decisions must not go round it, or they would look for
+ * revocations elsewhere. Its `callBuffer` is not used, since it loses the name of the command with `enableAutoPipelining`.
+ */
+export function readsBytes(client: RedisLike): client is BytesClient {
+  return makerOf(client) !== undefined;
+}
+
+/** The prototype, or client, that has made `call` and the methods for bytes; undefined if no single one has. */
+function makerOf(client: RedisLike): BytesClient | undefined {
+  if (client.evalshaBuffer === undefined || client.evalBuffer === undefined) return undefined;
+  if (lastMaker !== undefined && hasMethodsOf(lastMaker, client)) return lastMaker;
+  let maker: object | null = client;
+  while (maker !== null && !Object.hasOwn(maker, "call")) maker = Object.getPrototypeOf(maker) as object | null;
+  if (maker === null || !Object.hasOwn(maker, "evalshaBuffer") || !Object.hasOwn(maker, "evalBuffer")) return undefined;
+  if (!hasMethodsOf(maker as BytesClient, client)) return undefined;
+  lastMaker = maker as BytesClient;
+  return lastMaker;
+}
+
+function hasMethodsOf(maker: BytesClient, client: RedisLike): boolean {
+  return (
+    client.call === maker.call && client.evalshaBuffer === maker.evalshaBuffer && client.evalBuffer === maker.evalBuffer
+  );
 }
 
 /**
  * Sends a command with many words. The methods of ioredis copy their arguments several times and flatten them, which takes
  * longer than to write them to the socket: on Node 20 half a microsecond for each. So a command of the class of the client gets
- * its words when it is made already. A client with a key prefix, of a Cluster, or of another kind gets them as arguments.
+ * its words when it is made already. A client with a key prefix, of a Cluster, with a `call` of the application, or of
+ * another kind gets them as arguments.
  *
  * @param reads "bytes" only for a client of which {@link readsBytes} is true
  */
@@ -64,7 +93,7 @@ export function sendLong(
 ): Promise<unknown> {
   const sender = client as unknown as CommandSender;
   const { Command } = sender.constructor;
-  if (Command !== undefined && sender.sendCommand !== undefined && !hasKeyPrefix(sender)) {
+  if (Command !== undefined && sender.sendCommand !== undefined && isAsMade(client) && !hasKeyPrefix(sender)) {
     const command = new Command(name, none, { replyEncoding: reads === "text" ? "utf8" : null });
     command.args = words;
     return sender.sendCommand(command);
@@ -74,6 +103,12 @@ export function sendLong(
 }
 
 const none: readonly string[] = [];
+
+/** Are the methods that send commands those of ioredis, whose prototype of commands declares `sendCommand` too? */
+function isAsMade(client: RedisLike): boolean {
+  const maker = makerOf(client);
+  return maker !== undefined && Object.hasOwn(maker, "sendCommand");
+}
 
 function hasKeyPrefix({ options }: CommandSender): boolean {
   const keyPrefix = options?.keyPrefix;
