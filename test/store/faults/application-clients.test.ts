@@ -170,7 +170,7 @@ describe("a gate on a client that the application made", function () {
     const { url } = await start(topologies["ioredis 6"]({}), { limits: [], logger });
     const token = await signToken();
     expect((await send(`${url}/me`, { token })).status).to.equal(200);
-    const name = "evalsha";
+    const name = "EVALSHA";
     Command.setReplyTransformer(name, () => ({ done: true }));
     cleanUp(() => Command.setReplyTransformer(name, (reply: unknown) => reply));
     expect((await send(`${url}/me`, { token })).status).to.equal(503);

@@ -94,7 +94,8 @@ export function sendLong(
   const sender = client as unknown as CommandSender;
   const { Command } = sender.constructor;
   if (Command !== undefined && sender.sendCommand !== undefined && isAsMade(client) && !hasKeyPrefix(sender)) {
-    const command = new Command(name, none, { replyEncoding: reads === "text" ? "utf8" : null });
+    // In capitals, as by `call`: transformers of the application for its own "evalsha" or "mget" do not apply.
+    const command = new Command(name.toUpperCase(), none, { replyEncoding: reads === "text" ? "utf8" : null });
     command.args = words;
     return sender.sendCommand(command);
   }
