@@ -1,3 +1,5 @@
+import { Command, Redis } from "ioredis";
+
 /** The part of a Redis client that Portcullis uses: `Redis` and `Cluster` of ioredis 5 and 6 have it. */
 export interface RedisLike {
   /** State of the connection, as ioredis names it. */
@@ -21,24 +23,6 @@ export interface RedisLike {
   on(event: "ready" | "error", listener: (error: Error) => void): unknown;
   /** Removes a listener. */
   off(event: "ready" | "error", listener: (error: Error) => void): unknown;
-}
-
-/** A command of ioredis. */
-interface Command {
-  args: readonly string[];
-}
-
-/** The class of the commands of a client, and the method of the client that sends one. */
-interface CommandSender {
-  readonly constructor: {
-    readonly Command?: new (
-      name: string,
-      args: readonly string[],
-      options: { readonly replyEncoding: "utf8" | null },
-    ) => Command;
-  };
-  readonly options?: { readonly keyPrefix?: unknown } | undefined;
-  sendCommand?(command: Command): Promise<unknown>;
 }
 
 /** Commands that may have hundreds of words. */
@@ -79,9 +63,9 @@ function hasMethodsOf(maker: BytesClient, client: RedisLike): boolean {
 
 /**
  * Sends a command with many words. The methods of ioredis copy their arguments several times and flatten them, which takes
- * longer than to write them to the socket: on Node 20 half a microsecond for each. So a command of the class of the client gets
- * its words when it is made already. A client with a key prefix, of a Cluster, with a `call` of the application, or of
- * another kind gets them as arguments.
+ * longer than to write them to the socket: on Node 20 half a microsecond for each. So a command gets its words when it is made
+ * already. A client with a key prefix, of a Cluster, of another ioredis, or with a `call` of the application gets them as
+ * arguments.
  *
  * @param reads "bytes" only for a client of which {@link readsBytes} is true
  */
@@ -91,29 +75,22 @@ export function sendLong(
   words: readonly string[],
   reads: "text" | "bytes",
 ): Promise<unknown> {
-  const sender = client as unknown as CommandSender;
-  const { Command } = sender.constructor;
-  if (Command !== undefined && sender.sendCommand !== undefined && isAsMade(client) && !hasKeyPrefix(sender)) {
+  if (client instanceof Redis && isAsMade(client)) {
     // In capitals, as by `call`: transformers of the application for its own "evalsha" or "mget" do not apply.
     const command = new Command(name.toUpperCase(), none, { replyEncoding: reads === "text" ? "utf8" : null });
-    command.args = words;
-    return sender.sendCommand(command);
+    command.args = words as string[];
+    return client.sendCommand(command) as Promise<unknown>;
   }
   if (reads === "text" || name === "mget" || !readsBytes(client)) return client.call(name.toUpperCase(), ...words);
   return client[`${name}Buffer`](...words);
 }
 
-const none: readonly string[] = [];
+const none: string[] = [];
 
-/** Are the methods that send commands those of ioredis, whose prototype of commands declares `sendCommand` too? */
-function isAsMade(client: RedisLike): boolean {
-  const maker = makerOf(client);
-  return maker !== undefined && Object.hasOwn(maker, "sendCommand");
-}
-
-function hasKeyPrefix({ options }: CommandSender): boolean {
-  const keyPrefix = options?.keyPrefix;
-  return keyPrefix !== undefined && keyPrefix !== "";
+/** Are the methods that send commands those of ioredis, and do they change no keys? */
+function isAsMade(client: RedisLike & Redis): boolean {
+  const { keyPrefix } = client.options;
+  return makerOf(client) !== undefined && (keyPrefix === undefined || keyPrefix === "");
 }
 
 type Listener = (...values: never[]) => void;
