@@ -283,11 +283,8 @@ export class IssuerVerifier {
 
   /** The time from which {@link refusalOfTime} refuses the token for its age. */
   endOf({ expiresAt, issuedAt }: Auth): number {
-    const { exactExpiry, toleranceSeconds, maxTokenAgeSeconds } = this.#options.rules;
-    const end = expiresAt + (exactExpiry ? 0 : toleranceSeconds);
-    return maxTokenAgeSeconds === undefined || issuedAt === undefined
-      ? end
-      : Math.min(end, issuedAt + maxTokenAgeSeconds);
+    const issued = issuedAt === undefined ? undefined : { iat: issuedAt };
+    return certainTimes({ exp: expiresAt, ...issued }, this.#options.rules).until;
   }
 
   /** Verifies a token. An error of `validate` is a bug of the application, not a refusal. */

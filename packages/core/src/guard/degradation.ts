@@ -8,7 +8,7 @@ import { denyExhausted, isViolated, quotaAfter } from "../limits/verdict.js";
 import type { CountedConsumption } from "../limits/settlement.js";
 import type { RevocationService } from "../revocation/revocations.js";
 import { MemoryDecisionStore } from "../store/memory/decisions.js";
-import { changed } from "../store/ports/decisions.js";
+import { withChanges } from "../store/ports/decisions.js";
 import type { Consumption, CounterState, TokenQuestion } from "../store/ports/decisions.js";
 import { StoreFault } from "../store/ports/fault.js";
 import { steadyNow } from "../lib/steady-clock.js";
@@ -183,6 +183,9 @@ export class Degradation {
   #divide<Raw>({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     const { instances } = this.#options;
     const burst = consumption.burst === undefined ? undefined : Math.ceil(consumption.burst / instances);
-    return { policy, consumption: changed(consumption, { limit: Math.ceil(consumption.limit / instances), burst }) };
+    return {
+      policy,
+      consumption: withChanges(consumption, { limit: Math.ceil(consumption.limit / instances), burst }),
+    };
   }
 }

@@ -10,7 +10,7 @@ import type { Duration } from "../lib/duration.js";
 import { durationSeconds } from "../lib/duration.js";
 import { TwoGenerationCache } from "../lib/two-generation-cache.js";
 import type { Keyspace } from "../store/keyspace.js";
-import { changed } from "../store/ports/decisions.js";
+import { withChanges } from "../store/ports/decisions.js";
 import type { Consumption } from "../store/ports/decisions.js";
 import { checkBucket, checkCount, maxWindowSeconds, maxCount, countsAddresses, KeptPolicy } from "./policy.js";
 import type { TopKeyEntry, TopKeysReporter, TopKeysTable } from "./top-keys.js";
@@ -365,7 +365,7 @@ export class ConsumptionFactory<Raw> {
   #withSlot({ policy, consumption }: AppliedPolicy<Raw>): AppliedPolicy<Raw> {
     this.#slots += 1;
     const slot = `${this.#slotPrefix}${this.#slots.toString(36)}`;
-    return { policy, consumption: changed(consumption, { slot }) };
+    return { policy, consumption: withChanges(consumption, { slot }) };
   }
 }
 

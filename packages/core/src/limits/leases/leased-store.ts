@@ -1,7 +1,7 @@
 import type { ConsumptionGroup } from "../../store/ports/decide.js";
 import { decide, KnownChecks } from "../../store/ports/decide.js";
 import type { Answer, Consumption, Question, DecisionStore, CounterState } from "../../store/ports/decisions.js";
-import { changed, faultForAll, isRefusedToken, refuses } from "../../store/ports/decisions.js";
+import { withChanges, faultForAll, isRefusedToken, refuses } from "../../store/ports/decisions.js";
 import { StoreFault } from "../../store/ports/fault.js";
 import type { Reservation } from "./lease-manager.js";
 import { LeaseManager } from "./lease-manager.js";
@@ -205,7 +205,7 @@ const unasked: Answer = { ...nothing, revoked: undefined };
 function split(consumption: Consumption, reservation: Reservation | undefined): Part {
   if (reservation === undefined) return { consumption, reservation, asked: consumption };
   const rest = consumption.cost - reservation.points;
-  return { consumption, reservation, asked: rest === 0 ? undefined : changed(consumption, { cost: rest }) };
+  return { consumption, reservation, asked: rest === 0 ? undefined : withChanges(consumption, { cost: rest }) };
 }
 
 /** Do the reservations cover the consumptions in full? */

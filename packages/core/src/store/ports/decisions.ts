@@ -34,7 +34,7 @@ export interface Consumption {
 }
 
 /** The same consumption with changes; not a spread, since the object may be more than a consumption. */
-export function changed(consumption: Consumption, changes: Partial<Consumption>): Consumption {
+export function withChanges(consumption: Consumption, changes: Partial<Consumption>): Consumption {
   const { key, limit, windowSeconds, cost, mode, burst, slot, blockKey, leased, refusesUnreadable, note, owner } =
     consumption;
   const own = { key, limit, windowSeconds, cost, mode, burst, slot, blockKey, leased, refusesUnreadable, note, owner };

@@ -11,7 +11,15 @@ import type {
   TokenQuestion,
   ReplayCheck,
 } from "../ports/decisions.js";
-import { blockedState, changed, exceeds, isCutOff, isRefusedToken, refuses, someRefuses } from "../ports/decisions.js";
+import {
+  blockedState,
+  withChanges,
+  exceeds,
+  isCutOff,
+  isRefusedToken,
+  refuses,
+  someRefuses,
+} from "../ports/decisions.js";
 import { StoreFault } from "../ports/fault.js";
 import type { BatchDecision, RefusedCounters } from "./decide-batch.js";
 import { decideBatch } from "./decide-batch.js";
@@ -172,7 +180,7 @@ class ClusterGroup implements ConsumptionGroup {
       if (state.blocked === true && consumption.mode?.block?.extends !== true) continue;
       const { limit, burst = limit, cost } = consumption;
       strikes.push({
-        consumption: changed(consumption, { cost: Math.max(limit, burst, cost) + 1 }),
+        consumption: withChanges(consumption, { cost: Math.max(limit, burst, cost) + 1 }),
         note: ({ resetMs }) => void this.#blocked.set(consumption, blockedState(consumption, resetMs)),
       });
     }
@@ -215,7 +223,7 @@ function asQuestion({ asked }: Part): Question {
 function withoutStrike(consumption: Consumption): Consumption {
   const { mode } = consumption;
   if (mode?.block === undefined || mode.block.after === 0) return consumption;
-  return changed(consumption, { mode: { ...mode, block: { ...mode.block, after: 0 } } });
+  return withChanges(consumption, { mode: { ...mode, block: { ...mode.block, after: 0 } } });
 }
 
 type Finding = Pick<Answer, "revoked" | "cutoff">;

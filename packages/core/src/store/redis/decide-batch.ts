@@ -61,8 +61,9 @@ export async function decideBatch(
   questions: readonly Question[],
   { refused = new RefusedCounters(), script = decideScript }: DecideBatchOptions = {},
 ): Promise<BatchDecision> {
-  const words = encode(script.sha1, questions, refused, readsBytes(client));
-  return decode(questions, await callLongScript(client, script, words), refused);
+  const reads = readsBytes(client) ? "bytes" : "text";
+  const words = encode(script.sha1, questions, refused, reads === "bytes");
+  return decode(questions, await callLongScript(client, script, words, reads), refused);
 }
 
 /** The digest of the script, the number of keys, the keys and the arguments. */
@@ -202,8 +203,8 @@ function encodeMode(
 }
 
 /**
- * Reads the flat list of the script, as a list or packed. A part that cannot be read is a fault of that part. A list of another length, or
- * without the time, answers another question: then this function throws.
+ * Reads the flat list of the script, as a list or packed. A part that cannot be read is a fault of that part. A list of another
+ * length, or without the time, answers another question: then this function throws.
  */
 function decode(questions: readonly Question[], reply: unknown, refused: RefusedCounters): BatchDecision {
   const reader = new ReplyReader(readNumbers(reply), refused);

@@ -1,5 +1,5 @@
 import type { RedisLike } from "./client.js";
-import { readsBytes, sendLong } from "./client.js";
+import { sendLong } from "./client.js";
 import type { Script } from "./scripts/lua.js";
 
 /** Runs a script by its digest. After a restart, a failover or SCRIPT FLUSH the server gets its text. */
@@ -20,12 +20,17 @@ export async function runScript(
 }
 
 /**
- * Runs a script whose reply may be bytes.
+ * Runs a script with many words.
  *
  * @param words the digest of the script, the number of keys, the keys and the arguments
+ * @param reads "bytes" only for a client that can read them
  */
-export async function callLongScript(client: RedisLike, script: Script, words: readonly string[]): Promise<unknown> {
-  const reads = readsBytes(client) ? "bytes" : "text";
+export async function callLongScript(
+  client: RedisLike,
+  script: Script,
+  words: readonly string[],
+  reads: "text" | "bytes",
+): Promise<unknown> {
   try {
     return await sendLong(client, "evalsha", words, reads);
   } catch (error) {
