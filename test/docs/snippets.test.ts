@@ -93,7 +93,7 @@ describe("every snippet in the documents", function () {
     expect(problems.get(wrong.document)?.[0]).to.match(/^wrong\.md:12: .*'redsi'/s);
   });
 
-  it("imports only code that is right itself", () => {
+  it("imports only what there is, under options that the compiler knows", () => {
     const elsewhere = [...problems].filter(([place]) => place !== wrong.document && !documents.includes(place));
     expect(elsewhere).to.deep.equal([]);
   });
@@ -138,7 +138,9 @@ function typeCheck(snippets: readonly Snippet[]): Map<string, string[]> {
   };
   const program = ts.createProgram([...files.keys()], options, host);
   const problems = new Map<string, string[]>();
-  for (const diagnostic of ts.getPreEmitDiagnostics(program)) {
+  // `npm run typecheck` checks the code that they import.
+  const found = [...files.keys()].flatMap((path) => ts.getPreEmitDiagnostics(program, program.getSourceFile(path)));
+  for (const diagnostic of new Set(found)) {
     const { document, text } = describeDiagnostic(diagnostic, files);
     problems.set(document, [...(problems.get(document) ?? []), text]);
   }
