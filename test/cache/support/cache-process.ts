@@ -7,6 +7,7 @@ import type {
   CacheSignals,
   SignalledPrefix,
   CacheEntry,
+  CacheRead,
   CacheStore,
   GenerationClaim,
   Lease,
@@ -48,10 +49,17 @@ export class FakeCacheStore implements CacheStore {
     this.failure = undefined;
   }
 
-  async getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
+  async getMany(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     this.reads.push(...keys.filter((key) => !key.startsWith(cacheKeys.generationPrefix())));
     this.#check();
     return this.inner.getMany(keys);
+  }
+
+  read(read: CacheRead): void {
+    this.getMany([read.storeKey, ...read.along]).then(
+      ([text, ...along]) => read.answer(text, along),
+      (fault: unknown) => read.fail(fault),
+    );
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {

@@ -32,6 +32,24 @@ export function describeCacheStore(name: string, open: () => CacheStore, news: (
       expect(await store.getMany([])).to.deep.equal([]);
     });
 
+    it("reads keys along with others, whichever reads share them", async () => {
+      const along = ["t:one", "t:missing", "t:two"].map(generation);
+      const [one, , two] = along as [string, string, string];
+      const [first, second] = await store.ensureGenerations([one, two], 60_000);
+      await store.setMany(["a", "b", two].map((name) => ({ key: key(name), value: `of ${name}`, ttlMs: 60_000 })));
+      const lists = [along, along, [...along], [two], [], [key("a"), key("b")], along];
+      const names = ["a", "b", "a", "missing", "b", "a", "missing"];
+      const read = (storeKey: string, list: readonly string[]): Promise<unknown> =>
+        new Promise((resolve, reject) => {
+          store.read({ storeKey, along: list, answer: (text, texts) => resolve([text, texts]), fail: reject });
+        });
+      const all = [first, undefined, second];
+      const expected = [all, all, all, [second], [], ["of a", "of b"], all];
+      expect(await Promise.all(names.map((name, index) => read(key(name), lists[index] ?? [])))).to.deep.equal(
+        names.map((name, index) => [name === "missing" ? undefined : `of ${name}`, expected[index]]),
+      );
+    });
+
     it("keeps the last value, and any text", async () => {
       for (const value of ["", "0", "\r\n", "\u00e9\u{1f600}", "x".repeat(100_000)]) {
         await store.setMany([{ key: key("k"), value, ttlMs: 60_000 }]);

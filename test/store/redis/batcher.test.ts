@@ -58,6 +58,24 @@ describe("questions of one turn of the event loop", () => {
     expect(state.mostUnderWay).to.equal(2);
   });
 
+  it("may have no promise: each answer, fault and refusal is passed on once, in order", async () => {
+    const settled: string[] = [];
+    const settle = (item: number, answer: Reply): void => {
+      settled.push(`${item}: ${kinds([answer]).join()}`);
+    };
+    const { batcher, ask, state, breaker } = openBatcher({ settle });
+    for (const item of range(2)) batcher.add(item);
+    const asked = ask(2);
+    await turn();
+    expect(settled).to.deep.equal([]);
+    state.sent[0]?.resolve(["zero", new StoreFault("unreadable", "WRONGTYPE"), "two"]);
+    expect(await asked).to.equal("two");
+    expect(settled).to.deep.equal(["0: zero", "1: unreadable"]);
+    breaker.open();
+    batcher.add(3);
+    expect(settled).to.deep.equal(["0: zero", "1: unreadable", "3: open"]);
+  });
+
   it("get each its own answer, and a fault of one is that one's alone", async () => {
     const { ask, state, breaker } = openBatcher();
     const answers = range(3).map(ask);

@@ -37,6 +37,17 @@ describe("the reply of a script as bytes", () => {
     });
   }
 
+  it("answers any words, as they were sent", async () => {
+    const plain = ["", "a", " ", "\r\n", "$1\r\n", "\0", "x".repeat(255), "x".repeat(256), "x".repeat(70_000)];
+    const others = ["\u0080", "\u00e9", "\u{1f600}", "\ufffd", "\u00e9".repeat(300)];
+    const client = operate(testRedisUrl());
+    for (const words of [plain, others, [...plain, ...others], Array.from({ length: 999 }, String)])
+      for (const reads of ["text", "bytes"] as const) {
+        const reply = (await sendLong(client, "eval", ["return ARGV", "0", ...words], reads)) as (string | Buffer)[];
+        expect(reply.map(String)).to.deep.equal(words);
+      }
+  });
+
   it("is a list where the server has no struct, and counts once", async () => {
     const script = defineScript(`local struct = nil\n${decideScript.source}`);
     const key = `${freshPrefix()}a`;

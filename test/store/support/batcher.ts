@@ -15,6 +15,7 @@ export interface BatcherSettings {
   readonly deadlineMs?: number;
   readonly maxBatch?: number;
   readonly breaker?: Breaker;
+  readonly settle?: (item: number, answer: Reply) => void;
 }
 
 /** A batcher whose other side answers when told to, and as told. */
@@ -22,10 +23,12 @@ export function openBatcher({
   deadlineMs = 10_000,
   maxBatch = 4,
   breaker = new Breaker({ name: "test" }),
+  settle = () => undefined,
 }: BatcherSettings = {}) {
   const state = { ready: true, sent: [] as Sent[], underWay: 0, mostUnderWay: 0 };
   const batcher = new Batcher<number, string>({
     breaker,
+    settle,
     deadlineMs,
     maxBatch,
     maxInFlight: 2,

@@ -200,19 +200,12 @@ export class CacheView implements RequestCache, GateCache {
 
   #readStore(key: string): Promise<unknown> {
     if (!isKey(key)) return Promise.reject(new TypeError(badKey));
-    const { statistics } = this.#region;
     const memo = this.#memo;
-    let cell: MemoCell | undefined;
-    const promise = this.#parts.tiers.read(this.#region, key, noTags, (entry) => {
-      const isHit = entry !== undefined && steadyNow() < entry.freshUntil;
-      statistics.count(isHit ? "store" : "miss");
-      if (cell !== undefined) cell.isHit = isHit;
-      return isHit ? entry.read() : undefined;
-    });
-    if (memo !== undefined) {
-      cell = { promise, isHit: undefined };
-      memo.set(key, cell);
-    }
+    const cell: MemoCell | undefined = memo === undefined ? undefined : { promise: absent.promise, isHit: undefined };
+    const promise = this.#parts.tiers.read(this.#region, key, noTags, useFresh, cell);
+    if (cell === undefined) return promise;
+    cell.promise = promise;
+    memo?.set(key, cell);
     return promise;
   }
 
@@ -291,6 +284,14 @@ function checkKey(key: unknown): asserts key is string {
 }
 
 const noTags: readonly string[] = [];
+
+/** The value of an entry that is fresh. It tells the memo of the request, where there is one. */
+function useFresh(entry: CachedEntry | undefined, { statistics }: Region, cell: MemoCell | undefined): unknown {
+  const isHit = entry !== undefined && steadyNow() < entry.freshUntil;
+  statistics.count(isHit ? "store" : "miss");
+  if (cell !== undefined) cell.isHit = isHit;
+  return isHit ? entry.read() : undefined;
+}
 const maxTags = 64;
 
 function checkTags(tags: readonly string[] | undefined): readonly string[] {
@@ -302,7 +303,7 @@ function checkTags(tags: readonly string[] | undefined): readonly string[] {
 
 /** The memo of one key: the value that the request has read or written. */
 export interface MemoCell {
-  readonly promise: Promise<unknown>;
+  promise: Promise<unknown>;
   /** Undefined until the read has ended. */
   isHit: boolean | undefined;
 }

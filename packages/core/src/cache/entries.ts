@@ -3,7 +3,7 @@ import type { CacheStore } from "../store/ports/cache.js";
 import type { Codecs, StoredEntry } from "./entry.js";
 import { CachedEntry, maxHeadLength, readEntry, writeEntry } from "./entry.js";
 import type { Generation, Generations, GenerationSnapshot, GenerationsRead } from "./generations.js";
-import { noGenerationsRead, versionOf } from "./generations.js";
+import { noGenerationsAsked, versionOf } from "./generations.js";
 import type { ResolvedCache } from "./options.js";
 import type { Region } from "./regions.js";
 import { steadyNow } from "../lib/steady-clock.js";
@@ -36,6 +36,8 @@ export interface ComposedEntry {
 
 export type Awaitable<T> = T | Promise<T>;
 
+const noGenerations: readonly Generation[] = [];
+
 /** Turns values into entries, and text in the store into entries that are still good by their generations. */
 export class Entries {
   readonly #store: Pick<CacheStore, "now">;
@@ -62,7 +64,11 @@ export class Entries {
   /** The generations that entries of a region with these tags depend on. */
   generationsOf(region: Region, tags: readonly string[]): readonly Generation[] {
     const own = this.#generations.ofRegion(region);
-    return tags.length === 0 ? own : [...own, ...tags.map((tag) => this.generationOfTag(this.#keys.identifier(tag)))];
+    return tags.length === 0 ? own : [...own, ...this.generationsOfTags(tags)];
+  }
+
+  generationsOfTags(tags: readonly string[]): readonly Generation[] {
+    return tags.length === 0 ? noGenerations : tags.map((tag) => this.generationOfTag(this.#keys.identifier(tag)));
   }
 
   /** The generation of a tag, by the identifier that keys have for the tag. */
@@ -75,20 +81,27 @@ export class Entries {
     region: Region,
     text: string | undefined,
     askedAt: number,
-    read: GenerationsRead = noGenerationsRead,
+    read: GenerationsRead = noGenerationsAsked.learned,
   ): Awaitable<CachedEntry | undefined> {
     if (text === undefined || text.length > this.#options.maxValueSize + maxHeadLength) return undefined;
     const stored = readEntry(text);
     if (stored === undefined || stored.createdAt <= this.#distrustedUntil) return undefined;
-    const own = this.#generations.ofRegion(region);
-    const all = stored.tags.length === 0 ? own : [...own, ...stored.tags.map(([tag]) => this.generationOfTag(tag))];
+    const now = steadyNow();
+    const own = this.#generations.snapshotOfRegion(region, now);
+    if (stored.tags.length === 0 && read.generations === own.generations)
+      return this.#validate(region, stored, read, read, askedAt, now);
+    const ofTags = stored.tags.map(([tag]) => this.generationOfTag(tag));
+    const all = ofTags.length === 0 ? own.generations : [...own.generations, ...ofTags];
     const snapshot = { generations: all, versions: versionsOf(all, read) };
     const unknown = this.#generations.unknownOf(all, read.generations);
-    if (unknown.length === 0) return this.#validate(region, stored, snapshot, read, askedAt);
+    if (unknown.length === 0) return this.#validate(region, stored, snapshot, read, askedAt, now);
     return this.#generations
       .read(unknown, read)
       .then((more) =>
-        this.#validate(region, stored, { generations: all, versions: versionsOf(all, more) }, more, askedAt),
+        this.#validate(
+          ...([region, stored, { generations: all, versions: versionsOf(all, more) }, more, askedAt] as const),
+          steadyNow(),
+        ),
       );
   }
 
@@ -99,6 +112,7 @@ export class Entries {
     snapshot: GenerationSnapshot,
     read: GenerationsRead,
     askedAt: number,
+    now: number,
   ): CachedEntry | undefined {
     const { generations } = snapshot;
     const own = generations.length - stored.tags.length;
@@ -112,8 +126,8 @@ export class Entries {
       else if (stored.tags[index - own]?.[1] !== value) return undefined;
     }
     if (joined !== stored.generations) return undefined;
-    const entry = this.create(region, stored, snapshot, askedAt);
-    return entry.isReadable && steadyNow() < entry.usableUntil ? entry : undefined;
+    const entry = this.create(region, stored, snapshot, askedAt, now);
+    return entry.isReadable && now < entry.usableUntil ? entry : undefined;
   }
 
   create(
@@ -121,6 +135,7 @@ export class Entries {
     stored: StoredEntry,
     { generations, versions }: GenerationSnapshot,
     askedAt: number,
+    now: number = steadyNow(),
   ): CachedEntry {
     const { local, copies } = this.#options;
     return new CachedEntry({
@@ -128,7 +143,7 @@ export class Entries {
       codecs: this.#codecs,
       isShared: local !== undefined && !copies,
       askedAt,
-      offsetMs: this.#store.now() - steadyNow(),
+      offsetMs: this.#store.now() - now,
       trustMs: local?.ttlMs ?? 0,
       tracked,
       generations,

@@ -48,20 +48,18 @@ export function readEntry(text: string): StoredEntry | undefined {
   if (!text.startsWith(formatVersion) || text.charCodeAt(3) !== blank) return undefined;
   const end = text.indexOf("\n");
   if (end === -1 || end > maxHeadLength || digitAt(text, 2) === undefined) return undefined;
-  const times = [0, 0, 0];
-  let at = 4;
-  for (let index = 0; index < times.length; index += 1) {
-    const next = text.indexOf(" ", at);
-    const time = readTime(text, at, next);
-    if (time === undefined) return undefined;
-    times[index] = time;
-    at = next + 1;
-  }
+  const createdEnd = text.indexOf(" ", 4);
+  const createdAt = readTime(text, 4, createdEnd);
+  const freshEnd = text.indexOf(" ", createdEnd + 1);
+  const freshMs = readTime(text, createdEnd + 1, freshEnd);
+  const graceEnd = text.indexOf(" ", freshEnd + 1);
+  const graceMs = readTime(text, freshEnd + 1, graceEnd);
+  if (createdAt === undefined || freshMs === undefined || graceMs === undefined) return undefined;
+  const at = graceEnd + 1;
   const generationsEnd = text.indexOf(" ", at);
   if (generationsEnd === -1 || generationsEnd > end || generationsEnd - at > maxGenerationsLength) return undefined;
   const tags = readTags(text, generationsEnd + 1, end);
   if (tags === undefined) return undefined;
-  const [createdAt = 0, freshMs = 0, graceMs = 0] = times;
   const generations = text.slice(at, generationsEnd);
   return { letter: text.charAt(2), createdAt, freshMs, graceMs, generations, tags, payload: text.slice(end + 1) };
 }

@@ -29,6 +29,13 @@ export interface GenerationsRead extends GenerationSnapshot {
   readonly values: readonly (string | undefined)[];
 }
 
+/** Generations that reads ask the store for. All reads of one moment share the object, and what they learn by it. */
+export interface AskedGenerations extends GenerationSnapshot {
+  readonly keys: readonly string[];
+  /** The values that were last learned. */
+  learned: GenerationsRead;
+}
+
 /** Generations for a new entry: each has a value. */
 export interface EntryGenerations extends GenerationSnapshot {
   readonly values: readonly string[];
@@ -38,8 +45,8 @@ export interface EntryGenerations extends GenerationSnapshot {
 export interface RegionGenerations {
   /** Keys in the store, outermost namespace first. A new value of the last one empties this region only. */
   readonly generationKeys: readonly string[];
-  /** The generations as they were last looked up. */
-  knownGenerations: readonly Generation[];
+  /** The generations as they were last looked up, with the versions that they had at the last read. */
+  lastGenerations: AskedGenerations;
   lookedUpAt: number;
 }
 
@@ -64,7 +71,18 @@ export function snapshotOf(generations: readonly Generation[]): GenerationSnapsh
 }
 
 const noGenerations: readonly Generation[] = [];
-export const noGenerationsRead: GenerationsRead = { generations: noGenerations, versions: [], values: [] };
+const noGenerationsRead: GenerationsRead = { generations: noGenerations, versions: [], values: [] };
+export const noGenerationsAsked: AskedGenerations = {
+  ...{ generations: noGenerations, versions: [], keys: [] },
+  learned: noGenerationsRead,
+};
+
+function askFor(
+  generations: readonly Generation[],
+  keys: readonly string[] = generations.map(keyOf),
+): AskedGenerations {
+  return { generations, versions: generations.map(versionOf), keys, learned: noGenerationsRead };
+}
 
 export interface RenewalsOptions {
   readonly store: CacheStore;
@@ -121,13 +139,33 @@ export class Generations {
   }
 
   /** The generations of a region. It looks them up again after a short time. */
-  ofRegion(region: RegionGenerations): readonly Generation[] {
-    const now = steadyNow();
-    const known = region.knownGenerations;
-    if (now - region.lookedUpAt < lookUpIntervalMs && !known.some(({ isEvicted }) => isEvicted)) return known;
+  ofRegion(region: RegionGenerations, now: number = steadyNow()): readonly Generation[] {
+    const { generations } = region.lastGenerations;
+    if (now - region.lookedUpAt < lookUpIntervalMs && !generations.some(isEvicted)) return generations;
     region.lookedUpAt = now;
-    region.knownGenerations = region.generationKeys.map((key) => this.get(key));
-    return region.knownGenerations;
+    const found = region.generationKeys.map((key) => this.get(key));
+    // Reads that are on their way compare the lists.
+    if (found.length === generations.length && found.every((generation, index) => generation === generations[index]))
+      return generations;
+    region.lastGenerations = askFor(found, region.generationKeys);
+    return found;
+  }
+
+  /** The generations of a region, with their present versions. */
+  snapshotOfRegion(region: RegionGenerations, now: number): AskedGenerations {
+    const generations = this.ofRegion(region, now);
+    const { versions } = region.lastGenerations;
+    if (!unchanged(generations, versions)) region.lastGenerations = askFor(generations, region.generationKeys);
+    return region.lastGenerations;
+  }
+
+  /** The generations that a read of this region must ask the store for, with those of tags. */
+  unknownOfRead(region: RegionGenerations, ofTags: readonly Generation[], now: number): AskedGenerations {
+    const own = this.snapshotOfRegion(region, now);
+    if (ofTags.length > 0) return askFor(this.unknownOf([...own.generations, ...ofTags]));
+    const unknown = this.unknownOf(own.generations);
+    if (unknown.length === 0) return noGenerationsAsked;
+    return unknown === own.generations ? own : askFor(unknown);
   }
 
   get(key: string): Generation {
@@ -162,9 +200,9 @@ export class Generations {
 
   /** Asks the store for generations. The result has those that were read before, too. */
   async read(unknown: readonly Generation[], before: GenerationsRead): Promise<GenerationsRead> {
-    const asked = unknown.map(versionOf);
-    const values = await this.#store.getMany(unknown.map(keyOf));
-    const { versions } = this.learn(unknown, asked, values);
+    const asked = askFor(unknown);
+    const values = await this.#store.getMany(asked.keys);
+    const { versions } = this.learn(asked, values);
     return {
       generations: [...before.generations, ...unknown],
       versions: [...before.versions, ...versions],
@@ -172,16 +210,16 @@ export class Generations {
     };
   }
 
-  /** Takes values from the store, for generations that had these versions before the read. */
-  learn(
-    generations: readonly Generation[],
-    versions: readonly number[],
-    values: GenerationsRead["values"],
-  ): GenerationsRead {
-    const learned = generations.map((generation, index) =>
-      this.#update(generation, values[index], versions[index] ?? -1),
-    );
-    return { generations, versions: learned, values };
+  /** Takes values from the store. Reads that were answered together have one list of values, and learn it once. */
+  learn(asked: AskedGenerations, values: GenerationsRead["values"]): GenerationsRead {
+    const { generations, versions, learned } = asked;
+    if (learned.values === values) return learned;
+    asked.learned = {
+      generations,
+      versions: generations.map((generation, index) => this.#update(generation, values[index], versions[index] ?? -1)),
+      values,
+    };
+    return asked.learned;
   }
 
   /**
@@ -241,6 +279,10 @@ export class Generations {
   #flush(): void {
     for (const known of this.#known.values()) reset(known);
   }
+}
+
+function isEvicted({ isEvicted: isOut }: Generation): boolean {
+  return isOut;
 }
 
 function reset(generation: Generation): void {

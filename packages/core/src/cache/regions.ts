@@ -2,6 +2,7 @@ import { GrowingLru } from "../lib/growing-lru.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheStatistics, NamespaceStatistics } from "../telemetry/cache-statistics.js";
 import type { RegionGenerations } from "./generations.js";
+import { noGenerationsAsked } from "./generations.js";
 import type { LocalRegionHolder } from "./local-tier.js";
 
 /** The entries of one cache view: a namespace, of everybody, of a user or of a tenant. */
@@ -9,6 +10,7 @@ export interface Region extends LocalRegionHolder, RegionGenerations {
   readonly scope: string;
   readonly path: string;
   readonly tracked: boolean;
+  readonly storeKeyOf: (key: string) => string;
   readonly statistics: NamespaceStatistics;
 }
 
@@ -40,11 +42,12 @@ export class Regions {
       path,
       prefix: `${name}:`,
       localRegion: undefined,
+      storeKeyOf: this.#keys.cacheEntries(scope, path),
       tracked: this.#tracked === true || this.#tracked.some((parent) => namespaces.includes(parent)),
       generationKeys: [...namespaces.map((namespace) => `n:${namespace}`), ...scoped].map((generation) =>
         this.#keys.cacheGeneration(generation),
       ),
-      knownGenerations: [],
+      lastGenerations: noGenerationsAsked,
       lookedUpAt: Number.NEGATIVE_INFINITY,
       statistics: this.#statistics.of(path),
     };

@@ -1,11 +1,11 @@
-import type { CacheSignals, CacheStore } from "../store/ports/cache.js";
+import type { CacheRead, CacheSignals, CacheStore } from "../store/ports/cache.js";
 import type { Keyspace } from "../store/keyspace.js";
 import { StoreFault } from "../store/ports/fault.js";
 import type { Telemetry } from "../telemetry/telemetry.js";
 import type { Awaitable, ComposedEntry, Entries, NewEntry } from "./entries.js";
 import type { CachedEntry } from "./entry.js";
-import { keyOf, noGenerationsRead, versionOf } from "./generations.js";
-import type { Generation, GenerationSnapshot, Generations } from "./generations.js";
+import { noGenerationsAsked } from "./generations.js";
+import type { AskedGenerations, GenerationSnapshot, Generations } from "./generations.js";
 import type { Invalidations } from "./invalidations.js";
 import type { LeaseWaiters } from "./leases.js";
 import type { LocalTier } from "./local-tier.js";
@@ -28,18 +28,8 @@ export interface TiersOptions {
   readonly telemetry: Telemetry;
 }
 
-/** A read that waits for the store. */
-interface PendingRead {
-  readonly region: Region;
-  readonly key: string;
-  readonly storeKey: string;
-  /** Generations that are read along, and the versions they had then. */
-  readonly asked: readonly Generation[];
-  readonly versions: readonly number[];
-  readonly askedAt: number;
-  /** None where nothing is kept in process. */
-  readonly ticket: ReadTicket | undefined;
-}
+/** Use of an entry by a caller. `note` is what the caller has passed along, so that it needs no closure. */
+type Use<T, Note> = (entry: CachedEntry | undefined, region: Region, note: Note) => T;
 
 /** Longer keys are not kept in process. */
 const maxKeyLength = 256;
@@ -88,64 +78,50 @@ export class Tiers {
     this.#waiters.subscribe();
   }
 
-  storeKey({ scope, path }: Region, key: string): string {
-    return this.#keys.cacheEntry(scope, path, key);
+  storeKey(region: Region, key: string): string {
+    return region.storeKeyOf(key);
   }
 
-  /**
-   * Reads the entry of a key from the store, fresh or in its grace. Reads are misses while the store is down. Every hit in
-   * the store takes this way, so promises, closures and long keys in maps are what it costs.
-   */
+  /** Reads the entry of a key from the store, fresh or in its grace. Reads are misses while the store is down. */
   fetch(region: Region, key: string, tags: readonly string[] = noTags): Promise<CachedEntry | undefined> {
-    return this.read(region, key, tags, same);
+    return this.read(region, key, tags, same, undefined);
   }
 
-  /** The same, and passes the entry on: one promise less than to wait for it. */
-  read<T>(
-    region: Region,
-    key: string,
-    tags: readonly string[],
-    use: (entry: CachedEntry | undefined) => T,
-  ): Promise<T> {
+  /** The same, and uses the entry: one promise less than to wait for it. */
+  read<T, Note>(region: Region, key: string, tags: readonly string[], use: Use<T, Note>, note: Note): Promise<T> {
     const storeKey = this.storeKey(region, key);
-    if (this.tombstone(storeKey) !== undefined) return nothing.then(use);
+    if (this.tombstone(storeKey) !== undefined) return nothing.then(() => use(undefined, region, note));
     this.#subscribe();
-    const asked = this.#generations.unknownOf(this.#entries.generationsOf(region, tags));
-    const reading: PendingRead = {
-      region,
-      key,
-      storeKey,
-      asked,
-      versions: asked.length === 0 ? noVersions : asked.map(versionOf),
-      askedAt: steadyNow(),
-      ticket: this.#local === undefined ? undefined : this.#tickets.issue(storeKey),
-    };
-    const keys = asked.length === 0 ? [storeKey] : [storeKey].concat(asked.map(keyOf));
-    return this.#store.getMany(keys).then(
-      (texts) => {
-        const entry = this.#onReply(reading, texts);
-        return entry instanceof Promise ? entry.then(use) : use(entry);
-      },
-      (error: unknown) => use(this.#onFault(reading, error)),
-    );
+    const askedAt = steadyNow();
+    const asked = this.#generations.unknownOfRead(region, this.#entries.generationsOfTags(tags), askedAt);
+    const ticket = this.#local === undefined ? undefined : this.#tickets.issue(storeKey);
+    const read = new PendingRead({ tiers: this, region, key, storeKey, asked, askedAt, ticket, use, note });
+    this.#store.read(read);
+    return read.promise;
   }
 
-  #onReply(reading: PendingRead, texts: readonly (string | undefined)[]): Awaitable<CachedEntry | undefined> {
-    const { region, asked, versions, askedAt } = reading;
+  /** The entry of a read that the store has answered. */
+  entryOf(
+    read: ReadFacts,
+    text: string | undefined,
+    along: readonly (string | undefined)[],
+  ): Awaitable<CachedEntry | undefined> {
+    const { region, asked, askedAt } = read;
     try {
-      const read = asked.length === 0 ? noGenerationsRead : this.#generations.learn(asked, versions, texts.slice(1));
-      const entry = this.#entries.read(region, texts[0], askedAt, read);
-      if (!(entry instanceof Promise)) return this.#onEntry(reading, entry);
+      const learned = asked === noGenerationsAsked ? asked.learned : this.#generations.learn(asked, along);
+      const entry = this.#entries.read(region, text, askedAt, learned);
+      if (!(entry instanceof Promise)) return this.#onEntry(read, entry);
       return entry.then(
-        (later) => this.#onEntry(reading, later),
-        (error: unknown) => this.#onFault(reading, error),
+        (later) => this.#onEntry(read, later),
+        (error: unknown) => this.failed(read, error),
       );
     } catch (error) {
-      return this.#onFault(reading, error);
+      return this.failed(read, error);
     }
   }
 
-  #onEntry({ region, key, storeKey, ticket }: PendingRead, entry: CachedEntry | undefined): CachedEntry | undefined {
+  #onEntry(read: ReadFacts, entry: CachedEntry | undefined): CachedEntry | undefined {
+    const { region, key, storeKey, ticket } = read;
     if (ticket !== undefined) this.#tickets.close(ticket);
     // A deletion during the read, which the store missed, ends the entry for this process.
     if (entry === undefined || this.tombstone(storeKey) !== undefined) return undefined;
@@ -153,7 +129,8 @@ export class Tiers {
     return entry;
   }
 
-  #onFault({ ticket }: PendingRead, error: unknown): undefined {
+  /** Ends a read that the store has not answered. */
+  failed({ ticket }: ReadFacts, error: unknown): undefined {
     if (ticket !== undefined) this.#tickets.close(ticket);
     return this.reportFault(error);
   }
@@ -261,6 +238,78 @@ export class Tiers {
   }
 }
 
+interface ReadFacts {
+  readonly region: Region;
+  readonly key: string;
+  readonly storeKey: string;
+  /** Generations that are read along. */
+  readonly asked: AskedGenerations;
+  readonly askedAt: number;
+  /** None where nothing is kept in process. */
+  readonly ticket: ReadTicket | undefined;
+}
+
+interface PendingReadOptions<T, Note> extends ReadFacts {
+  readonly tiers: Tiers;
+  readonly use: Use<T, Note>;
+  readonly note: Note;
+}
+
+/** A read that waits for the store. */
+class PendingRead<T, Note> implements CacheRead, ReadFacts {
+  readonly promise: Promise<T>;
+  readonly region: Region;
+  readonly key: string;
+  readonly storeKey: string;
+  readonly asked: AskedGenerations;
+  readonly askedAt: number;
+  readonly ticket: ReadTicket | undefined;
+  readonly #tiers: Tiers;
+  readonly #use: Use<T, Note>;
+  readonly #note: Note;
+  #resolve!: (value: T) => void;
+  #reject!: (error: unknown) => void;
+
+  constructor({ tiers, region, key, storeKey, asked, askedAt, ticket, use, note }: PendingReadOptions<T, Note>) {
+    this.region = region;
+    this.key = key;
+    this.storeKey = storeKey;
+    this.asked = asked;
+    this.askedAt = askedAt;
+    this.ticket = ticket;
+    this.#tiers = tiers;
+    this.#use = use;
+    this.#note = note;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  get along(): readonly string[] {
+    return this.asked.keys;
+  }
+
+  answer(text: string | undefined, along: readonly (string | undefined)[]): void {
+    try {
+      const entry = this.#tiers.entryOf(this, text, along);
+      if (entry instanceof Promise)
+        entry.then((later) => this.#use(later, this.region, this.#note)).then(this.#resolve, this.#reject);
+      else this.#resolve(this.#use(entry, this.region, this.#note));
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
+
+  fail(fault: unknown): void {
+    try {
+      this.#resolve(this.#use(this.#tiers.failed(this, fault), this.region, this.#note));
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
+}
+
 /** Belongs to a pending read, or to a value that is being made. It shows whether the key was changed meanwhile. */
 export interface ReadTicket {
   readonly key: string;
@@ -306,5 +355,4 @@ function same<T>(value: T): T {
 }
 
 const noTags: readonly string[] = [];
-const noVersions: readonly number[] = [];
 const nothing = Promise.resolve(undefined);

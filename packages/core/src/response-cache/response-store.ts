@@ -246,7 +246,7 @@ export class ResponseStore {
     return response.storeMs > this.#distrustedUntil && isCurrent(response, now) ? response : undefined;
   }
 
-  async #read(keys: readonly string[]): Promise<(string | undefined)[] | undefined> {
+  async #read(keys: readonly string[]): Promise<readonly (string | undefined)[] | undefined> {
     try {
       return await this.#store.getMany(keys);
     } catch (error) {

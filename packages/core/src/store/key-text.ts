@@ -23,3 +23,19 @@ export function sha256(text: string): string {
   checkIdentifier(text);
   return createHash("sha256").update(Buffer.from(text, "utf16le")).digest("hex");
 }
+
+/** Our keys spread over this many hash tags: enough to balance a cluster, few enough to batch well. */
+export const shards = 64;
+
+/** Goes on with a hash (FNV-1a). */
+export function hashOn(start: number, text: string): number {
+  let hash = start;
+  for (let index = 0; index < text.length; index += 1) {
+    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  }
+  return hash;
+}
+
+export function shardOf(hash: number): number {
+  return (hash >>> 16) % shards;
+}

@@ -7,13 +7,10 @@ import { sharedChannels } from "./ports/channels.js";
 import type { Algorithm } from "./ports/decisions.js";
 import { StoreFault } from "./ports/fault.js";
 import type { GroupKeys, SubjectKeys } from "./ports/sessions.js";
-import { isLiteral, plain, readable, sha256 } from "./key-text.js";
+import { hashOn, isLiteral, plain, readable, sha256, shardOf, shards } from "./key-text.js";
 
 /** Version of our own keys and values: old and new releases read each other's during a rolling deploy. */
 const version = 2;
-
-/** Our keys spread over this many hash tags: enough to balance a cluster, few enough to batch well. */
-const shards = 64;
 
 /**
  * How long a key that all processes share, such as the overrides of limits or a generation, outlives the last process.
@@ -277,8 +274,17 @@ export class Keyspace {
 
   /** A cache entry. The scope separates the views of a user, of a tenant, and of everybody. */
   cacheEntry(scope: string, namespace: string, key: string): string {
-    const name = `${scope}:${this.identifier(key)}`;
-    return this.#own(`cache:${this.#service}:${namespace}:{${this.#shard(name)}}:${name}`);
+    return this.cacheEntries(scope, namespace)(key);
+  }
+
+  /** The keys of all entries of a scope and a namespace. A read makes one, so their common parts are made once. */
+  cacheEntries(scope: string, namespace: string): (key: string) => string {
+    const prefix = this.#own(`cache:${this.#service}:${namespace}:{`);
+    const start = hashOn(this.#seed, `${scope}:`);
+    return (key) => {
+      const name = this.identifier(key);
+      return `${prefix}${shardOf(hashOn(start, name))}}:${scope}:${name}`;
+    };
   }
 
   static isCacheEntry(key: string): boolean {
@@ -369,13 +375,9 @@ export class Keyspace {
     return `{${this.#shard(holder)}}:${holder}`;
   }
 
-  /** The shard of a key (FNV-1a from a secret start). */
+  /** The shard of a key, by a hash from a secret start. */
   #shard(text: string): number {
-    let hash = this.#seed;
-    for (let index = 0; index < text.length; index += 1) {
-      hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
-    }
-    return (hash >>> 16) % shards;
+    return shardOf(hashOn(this.#seed, text));
   }
 }
 

@@ -1,6 +1,14 @@
 import type { LRUCache } from "lru-cache";
 import { GrowingLru } from "../../lib/growing-lru.js";
-import type { CacheEntry, CacheEvent, CacheStore, GenerationClaim, Lease, LeaseOutcome } from "../ports/cache.js";
+import type {
+  CacheEntry,
+  CacheEvent,
+  CacheRead,
+  CacheStore,
+  GenerationClaim,
+  Lease,
+  LeaseOutcome,
+} from "../ports/cache.js";
 import { cacheChannel, eventLetter, newGeneration, renewalMs, renewedGeneration, withdrawnMs } from "../ports/cache.js";
 import type { Channels } from "../ports/channels.js";
 import { monotonicNow } from "../../lib/real-timers.js";
@@ -57,9 +65,15 @@ export class MemoryCacheStore implements CacheStore {
     return this.#now();
   }
 
-  getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    return Promise.resolve(keys.map((key) => this.#values.get(key) ?? this.#generations.get(key)));
+  getMany(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
+    return Promise.resolve(keys.map(this.#textOf));
   }
+
+  read(read: CacheRead): void {
+    read.answer(this.#textOf(read.storeKey), read.along.map(this.#textOf));
+  }
+
+  readonly #textOf = (key: string): string | undefined => this.#values.get(key) ?? this.#generations.get(key);
 
   setMany(entries: readonly CacheEntry[]): Promise<void> {
     for (const { key, value, ttlMs } of entries) {

@@ -9,7 +9,9 @@ export interface CacheStore {
   /** The time in milliseconds, by the clock of the store: all processes share it. */
   now(): number;
   /** Resolves to one text for each key; undefined is a miss. */
-  getMany(keys: readonly string[]): Promise<(string | undefined)[]>;
+  getMany(keys: readonly string[]): Promise<readonly (string | undefined)[]>;
+  /** Reads a key, and others along with it. Throws nothing: a fault of the store is passed to the read. */
+  read(read: CacheRead): void;
   /** Stores values, and ends the leases of their keys: a value that is still being made is older. */
   setMany(entries: readonly CacheEntry[]): Promise<void>;
   /** Deletes values, ends the leases of their keys, and tells all processes. */
@@ -55,6 +57,26 @@ export interface CacheStore {
 
 /** How long a withdrawal is remembered. A command that was sent while Redis was paused may run much later. */
 export const withdrawnMs = 60_000;
+
+/** A key to read, and the keys that are read along with it. */
+export interface CacheQuestion {
+  readonly storeKey: string | undefined;
+  readonly along: readonly string[];
+}
+
+/**
+ * A read of a key. The store calls one of the methods, once. They are methods, and no promise resolves, since every hit in
+ * the store takes this way.
+ */
+export interface CacheRead extends CacheQuestion {
+  readonly storeKey: string;
+  /**
+   * @param text undefined is a miss
+   * @param along the texts of the keys of `along`; reads of one moment that passed the same list may get the same list
+   */
+  answer(text: string | undefined, along: readonly (string | undefined)[]): void;
+  fail(fault: unknown): void;
+}
 
 export interface CacheEntry {
   readonly key: string;

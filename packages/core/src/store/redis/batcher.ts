@@ -13,6 +13,8 @@ export interface BatcherOptions<Item, Answer> {
   readonly judge?: (items: readonly Item[], answers: readonly (Answer | StoreFault)[]) => void;
   /** Called when a batch has failed, with the fault. */
   readonly giveUp?: (items: readonly Item[], fault: StoreFault) => void;
+  /** Takes the answer of an item that {@link Batcher.add} has got. Throws nothing. */
+  readonly settle?: (item: Item, answer: Answer | StoreFault) => void;
   /** Called after every batch, answered or not. */
   readonly observe?: (call: BatchCall) => void;
   /** How long batches wait for the connection; undefined if they never do. */
@@ -43,8 +45,8 @@ type Resolve<Answer> = (answer: Answer | StoreFault) => void;
 
 interface Batch<Item, Answer> {
   readonly items: readonly Item[];
-  /** In the order of the items. */
-  readonly resolvers: readonly Resolve<Answer>[];
+  /** In the order of the items; undefined for those that `settle` takes. */
+  readonly resolvers: readonly (Resolve<Answer> | undefined)[];
   readonly turn: Turn;
   /** Milliseconds from a monotonic clock. */
   readonly since: number;
@@ -76,7 +78,7 @@ interface Turn {
 export class Batcher<Item, Answer> {
   readonly #options: BatcherOptions<Item, Answer>;
   #items: Item[] = [];
-  #resolvers: Resolve<Answer>[] = [];
+  #resolvers: (Resolve<Answer> | undefined)[] = [];
   readonly #waiting: Batch<Item, Answer>[] = [];
   #inFlight = 0;
   #pending = 0;
@@ -100,13 +102,20 @@ export class Batcher<Item, Answer> {
     });
   }
 
+  /** Asks without a promise: `settle` gets the answer or the fault. */
+  add(item: Item): void {
+    const refused = this.#refuse();
+    if (refused === undefined) this.#collect(item, undefined);
+    else this.#options.settle?.(item, refused);
+  }
+
   #refuse(): StoreFault | undefined {
     if (this.#closed) return new StoreFault("unreachable");
     if (this.#pending >= maxPending) return new StoreFault("overloaded");
     return this.#options.breaker.enter() ? undefined : new StoreFault("open");
   }
 
-  #collect(item: Item, resolve: Resolve<Answer>): void {
+  #collect(item: Item, resolve: Resolve<Answer> | undefined): void {
     this.#pending += 1;
     if (this.#items.length === 0) setImmediate(this.#flush);
     this.#items.push(item);
@@ -214,10 +223,15 @@ export class Batcher<Item, Answer> {
     if (batch.turn.open === 0) clearTimeout(batch.turn.deadline);
     if (batch.sent) this.#inFlight -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(batch), 1);
-    const { resolvers, since } = batch;
+    const { items, resolvers, since } = batch;
+    const { settle } = this.#options;
     this.#options.observe?.({ questions: resolvers.length, durationMs: monotonicNow() - since, fault });
     this.#pending -= resolvers.length;
-    for (let index = 0; index < resolvers.length; index += 1) resolvers[index]?.(answerAt(index));
+    for (let index = 0; index < resolvers.length; index += 1) {
+      const resolve = resolvers[index];
+      if (resolve === undefined) settle?.(items[index] as Item, answerAt(index));
+      else resolve(answerAt(index));
+    }
     this.wake();
   }
 }

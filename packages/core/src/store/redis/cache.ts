@@ -1,7 +1,15 @@
 import type { BreakerControl } from "../../lib/breaker.js";
 import { Breaker } from "../../lib/breaker.js";
 import { Telemetry } from "../../telemetry/telemetry.js";
-import type { CacheEntry, CacheStore, GenerationClaim, Lease, LeaseOutcome } from "../ports/cache.js";
+import type {
+  CacheEntry,
+  CacheQuestion,
+  CacheRead,
+  CacheStore,
+  GenerationClaim,
+  Lease,
+  LeaseOutcome,
+} from "../ports/cache.js";
 import {
   cacheChannel,
   eventLetter,
@@ -16,13 +24,14 @@ import type { BatchCall } from "./batcher.js";
 import { Batcher } from "./batcher.js";
 import type { RedisChannels } from "./channels.js";
 import { Keyspace } from "../keyspace.js";
+import type { CacheReading } from "./cache-reads.js";
+import { readTexts } from "./cache-reads.js";
 import type { Connection } from "./connect.js";
 import { callEachSlot, groupBySlot } from "./hash-slot.js";
 import {
   readFlag,
   readInteger,
   readListOf,
-  readOptionalText,
   readText,
   unreadable,
   faultOfError,
@@ -30,7 +39,6 @@ import {
   throwFaultOfClientKeys,
 } from "./replies.js";
 import { ServerClock } from "./server-clock.js";
-import { sendLong } from "./client.js";
 import { runScript } from "./run-script.js";
 import type { RedisLike } from "./client.js";
 import { cacheArguments, cacheScript } from "./scripts/cache.js";
@@ -46,8 +54,6 @@ export interface RedisCacheStoreOptions {
 
 /** Maximum number of reads in one round trip. Each reads a value and its generations. */
 const maxReads = 128;
-/** Maximum number of keys of one MGET. */
-const maxKeys = 256;
 /** Maximum number of operations of one script call. */
 const maxOperations = 64;
 
@@ -61,7 +67,7 @@ export class RedisCacheStore implements CacheStore {
   readonly #clock: ServerClock;
   readonly #reading: Breaker;
   readonly #writing: Breaker;
-  readonly #reads: Batcher<readonly string[], (string | undefined)[]>;
+  readonly #reads: Batcher<CacheQuestion, CacheReading>;
   readonly #operations: Batcher<CacheOperation, OperationAnswer>;
   readonly #returnListeners: (() => void)[] = [];
 
@@ -82,9 +88,10 @@ export class RedisCacheStore implements CacheStore {
     const common = { wait, deadlineMs, observe };
     this.#reads = new Batcher({
       ...common,
-      send: (reads) => this.#read(reads).catch(throwFaultOfClientKeys),
+      send: (reads) => readTexts(connection, reads).catch(throwFaultOfClientKeys),
       breaker: this.#reading,
       giveUp,
+      settle: (read, answer) => settle(read as CacheRead, answer),
       maxBatch: maxReads,
       maxInFlight: 2,
     });
@@ -114,8 +121,12 @@ export class RedisCacheStore implements CacheStore {
     return this.#clock.now();
   }
 
-  getMany(keys: readonly string[]): Promise<(string | undefined)[]> {
-    return keys.length === 0 ? Promise.resolve([]) : this.#reads.askOrReject(keys);
+  async getMany(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
+    return keys.length === 0 ? [] : (await this.#reads.askOrReject({ storeKey: undefined, along: keys })).along;
+  }
+
+  read(read: CacheRead): void {
+    this.#reads.add(read);
   }
 
   async setMany(entries: readonly CacheEntry[]): Promise<void> {
@@ -230,32 +241,6 @@ export class RedisCacheStore implements CacheStore {
     }
   }
 
-  async #read(reads: readonly (readonly string[])[]): Promise<(string | undefined)[][]> {
-    const { client, isCluster } = this.#connection;
-    // Loops instead of callbacks: this runs for each value that is read.
-    const distinct: string[] = [];
-    const indexes = new Map<string, number>();
-    const places: number[] = [];
-    for (const keys of reads)
-      for (const key of keys) {
-        let index = indexes.get(key);
-        if (index === undefined) {
-          index = distinct.push(key) - 1;
-          indexes.set(key, index);
-        }
-        places.push(index);
-      }
-    const read = isCluster ? readAcrossSlots : readTogether;
-    const values =
-      distinct.length <= maxKeys ? await read(client, distinct) : await readInParts(read, client, distinct);
-    let at = 0;
-    return reads.map((keys) => {
-      const own: (string | undefined)[] = [];
-      for (const end = at + keys.length; at < end; at += 1) own.push(values[places[at] ?? 0]);
-      return own;
-    });
-  }
-
   async #operate(operations: readonly CacheOperation[]): Promise<(OperationAnswer | StoreFault)[]> {
     const { client, isCluster } = this.#connection;
     return runOperations(client, isCluster, this.#channels.nameOf(cacheChannel), operations);
@@ -288,28 +273,9 @@ function readGenerationOrNone(reply: unknown): string {
   return generation;
 }
 
-async function readTogether(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
-  return readListOf(await sendLong(client, "mget", keys, "text"), keys.length).map(readOptionalText);
-}
-
-async function readInParts(
-  read: typeof readTogether,
-  client: Connection["client"],
-  keys: readonly string[],
-): Promise<(string | undefined)[]> {
-  const parts = Array.from({ length: Math.ceil(keys.length / maxKeys) }, (_, index) =>
-    read(client, keys.slice(index * maxKeys, (index + 1) * maxKeys)),
-  );
-  return (await Promise.all(parts)).flat();
-}
-
-/** Reads keys with one MGET for each hash slot. */
-async function readAcrossSlots(client: Connection["client"], keys: readonly string[]): Promise<(string | undefined)[]> {
-  return callEachSlot(
-    keys,
-    (key) => key,
-    (slot) => readTogether(client, slot),
-  );
+function settle(read: CacheRead, answer: CacheReading | StoreFault): void {
+  if (answer instanceof StoreFault) read.fail(answer);
+  else read.answer(answer.text, answer.along);
 }
 
 /** One operation of the cache script (scripts/cache.ts). */

@@ -77,8 +77,7 @@ export function sendLong(
 ): Promise<unknown> {
   if (client instanceof Redis && isAsMade(client)) {
     // In capitals, as by `call`: transformers of the application for its own "evalsha" or "mget" do not apply.
-    const command = new Command(name.toUpperCase(), none, { replyEncoding: reads === "text" ? "utf8" : null });
-    command.args = words as string[];
+    const command = new LongWords(name.toUpperCase(), words, reads === "text" ? "utf8" : null);
     return client.sendCommand(command) as Promise<unknown>;
   }
   if (reads === "text" || name === "mget" || !readsBytes(client)) return client.call(name.toUpperCase(), ...words);
@@ -86,6 +85,31 @@ export function sendLong(
 }
 
 const none: string[] = [];
+
+/** The heads of words by their lengths: to make a text of a number takes a third of the time. */
+const heads = Array.from({ length: 256 }, (_, length) => `$${length}\r\n`);
+
+function headOf({ length }: string): string {
+  return heads[length] ?? `$${length}\r\n`;
+}
+
+/** A command that gets its words when it is made. */
+class LongWords extends Command {
+  constructor(name: string, words: readonly string[], replyEncoding: "utf8" | null) {
+    super(name, none, { replyEncoding });
+    this.args = words as string[];
+  }
+
+  /**
+   * Writes the command. ioredis asks for the number of bytes of each word, which takes longer than the rest. A text that is as
+   * long as its bytes has only words that are, so it is enough to ask for the whole.
+   */
+  override toWritable(socket: object): string | Buffer {
+    let text = `*${this.args.length + 1}\r\n$${this.name.length}\r\n${this.name}\r\n`;
+    for (const word of this.args as string[]) text += `${headOf(word)}${word}\r\n`;
+    return Buffer.byteLength(text) === text.length ? text : super.toWritable(socket);
+  }
+}
 
 /** Are the methods that send commands those of ioredis, and do they change no keys? */
 function isAsMade(client: RedisLike & Redis): boolean {
