@@ -1,10 +1,11 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
-import { signToken, testAuth } from "@portcullis/testkit";
+import { signToken, startRedis, testAuth } from "@portcullis/testkit";
 import { adapters } from "../support/app.js";
 import type { AnyMiddleware } from "../support/app.js";
 import { cleanUp } from "../support/clean-up.js";
+import { openGate } from "../support/fake-gate.js";
 import { send } from "../support/http.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
@@ -90,3 +91,54 @@ for (const adapter of adapters)
       ).to.equal(true);
     });
   });
+
+describe("the asynchronous context of a caller of the cache", () => {
+  const callers = ["alice", "bob", "carol"];
+  const caller = (): string => requestId.getStore() ?? "none";
+
+  /** Who is told of the events of a channel. */
+  function hear(channel: string): string[] {
+    const heard: string[] = [];
+    const listen = (): void => void heard.push(caller());
+    subscribe(channel, listen);
+    cleanUp(() => unsubscribe(channel, listen));
+    return heard;
+  }
+
+  async function openCache(redis: string) {
+    const decoders: string[] = [];
+    const codec = {
+      encode: (value: unknown) => value as string,
+      decode: (text: string) => (decoders.push(caller()), text),
+    };
+    const cache = { local: false, codec } as const;
+    const gate = openGate({ redis, prefix: freshPrefix(), auth: testAuth, deadline: 2000, cache });
+    for (const name of callers) await gate.cache.set(name, `of ${name}`);
+    decoders.splice(0);
+    const readAll = (): Promise<unknown[]> =>
+      Promise.all(callers.map((name) => requestId.run(name, () => gate.cache.get(name))));
+    return { decoders, readAll };
+  }
+
+  for (const [store, url] of [
+    ["Redis", testRedisUrl],
+    ["the process", () => "memory"],
+  ] as const)
+    it(`is that of the codec and of the event, although many reads share a round trip: ${store}`, async () => {
+      const { decoders, readAll } = await openCache(url());
+      const heard = hear("portcullis:cache");
+      expect(await readAll()).to.deep.equal(callers.map((name) => `of ${name}`));
+      expect(new Set(decoders)).to.deep.equal(new Set(callers));
+      expect(heard).to.have.members(callers);
+    });
+
+  it("is that of the event about a fault, although many reads share it", async () => {
+    const server = await startRedis();
+    cleanUp(() => server.stop());
+    const { readAll } = await openCache(server.url);
+    const heard = hear("portcullis:degraded");
+    await server.kill();
+    expect(await readAll()).to.deep.equal([undefined, undefined, undefined]);
+    expect(heard).to.have.members(callers);
+  });
+});

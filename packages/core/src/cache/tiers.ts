@@ -255,7 +255,10 @@ interface PendingReadOptions<T, Note> extends ReadFacts {
   readonly note: Note;
 }
 
-/** A read that waits for the store. */
+/**
+ * A read that waits for the store. The store answers many reads at once, in the asynchronous context of one of them; each goes
+ * on in its own, since it calls the codec, and tells of faults.
+ */
 class PendingRead<T, Note> implements CacheRead, ReadFacts {
   readonly promise: Promise<T>;
   readonly region: Region;
@@ -267,8 +270,11 @@ class PendingRead<T, Note> implements CacheRead, ReadFacts {
   readonly #tiers: Tiers;
   readonly #use: Use<T, Note>;
   readonly #note: Note;
-  #resolve!: (value: T) => void;
-  #reject!: (error: unknown) => void;
+  #text: string | undefined;
+  #texts: readonly (string | undefined)[] = noTexts;
+  #hasFailed = false;
+  #fault: unknown;
+  #settle!: (read: this) => void;
 
   constructor({ tiers, region, key, storeKey, asked, askedAt, ticket, use, note }: PendingReadOptions<T, Note>) {
     this.region = region;
@@ -280,10 +286,7 @@ class PendingRead<T, Note> implements CacheRead, ReadFacts {
     this.#tiers = tiers;
     this.#use = use;
     this.#note = note;
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
+    this.promise = new Promise<this>((resolve) => (this.#settle = resolve)).then(resultOf);
   }
 
   get along(): readonly string[] {
@@ -291,23 +294,29 @@ class PendingRead<T, Note> implements CacheRead, ReadFacts {
   }
 
   answer(text: string | undefined, along: readonly (string | undefined)[]): void {
-    try {
-      const entry = this.#tiers.entryOf(this, text, along);
-      if (entry instanceof Promise)
-        entry.then((later) => this.#use(later, this.region, this.#note)).then(this.#resolve, this.#reject);
-      else this.#resolve(this.#use(entry, this.region, this.#note));
-    } catch (error) {
-      this.#reject(error);
-    }
+    this.#text = text;
+    this.#texts = along;
+    this.#settle(this);
   }
 
   fail(fault: unknown): void {
-    try {
-      this.#resolve(this.#use(this.#tiers.failed(this, fault), this.region, this.#note));
-    } catch (error) {
-      this.#reject(error);
-    }
+    this.#hasFailed = true;
+    this.#fault = fault;
+    this.#settle(this);
   }
+
+  /** What the caller makes of the answer. */
+  result(): Awaitable<T> {
+    const entry = this.#hasFailed
+      ? this.#tiers.failed(this, this.#fault)
+      : this.#tiers.entryOf(this, this.#text, this.#texts);
+    if (!(entry instanceof Promise)) return this.#use(entry, this.region, this.#note);
+    return entry.then((later) => this.#use(later, this.region, this.#note));
+  }
+}
+
+function resultOf<T>(read: { result(): Awaitable<T> }): Awaitable<T> {
+  return read.result();
 }
 
 /** Belongs to a pending read, or to a value that is being made. It shows whether the key was changed meanwhile. */
@@ -355,4 +364,5 @@ function same<T>(value: T): T {
 }
 
 const noTags: readonly string[] = [];
+const noTexts: readonly undefined[] = [];
 const nothing = Promise.resolve(undefined);
