@@ -23,7 +23,7 @@ const fieldWords: Readonly<Record<string, string>> = {
     instance leased local lock loss manager monitor node operation replicated retry retries redis release script semaphore
     shared slot topology tracked tracking transport`,
   software: `adapter administration task architecture bound bounded call check choice code config context control core documentation
-    duration error event factory format gate health identity index kind lib listener logger lookup memory metric name named
+    duration error event factory format gate health identity index kind lib listener logger lookup memoize memory metric name named
     option outcome part policy portcullis problem reader reason register sample scope service setting source state statistics
     steady table telemetry opentelemetry test testing time timeout type unaugmented value warning writer`,
   verbs: `abort add adjust decorate adjustment apply begin bind clean cleanup compose create decide end examination examine fail get

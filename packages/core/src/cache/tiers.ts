@@ -305,7 +305,7 @@ class PendingRead<T, Note> implements CacheRead, ReadFacts {
     this.#settle(this);
   }
 
-  /** What the caller makes of the answer. */
+  /** The answer, as the caller uses it. */
   result(): Awaitable<T> {
     const entry = this.#hasFailed
       ? this.#tiers.failed(this, this.#fault)

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Exchange } from "../http/exchange.js";
+import { memoize } from "../lib/memoize.js";
 
 /**
  * The text of the cache key without `Vary` (RFC 9111 2): partition, target, and the names of the fields that change the target.
@@ -52,6 +53,9 @@ function isBlank(character: string | undefined): boolean {
 function escape(text: string): string {
   return text.includes("\n") || text.includes("\\") ? text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n") : text;
 }
+
+/** The digest of a key that all clients share: most requests are for few of them. */
+export const sharedDigest: (text: string) => string = memoize(digest);
 
 /** 144 bits of SHA-256: short, and in the alphabet of plain identifiers. */
 export function digest(text: string): string {

@@ -5,7 +5,7 @@ import type { GateExchange, RequestState } from "../request/state.js";
 import { kindOf } from "../lib/validate.js";
 import type { Directives } from "./cache-control.js";
 import { readDirectives } from "./cache-control.js";
-import { digest, keyText, selection, variantKey } from "./cache-key.js";
+import { digest, keyText, selection, sharedDigest, variantKey } from "./cache-key.js";
 import type { Forward } from "./cache-status.js";
 import type { FoundCredentials, IdentitySources } from "./credentials.js";
 import { findCredentials } from "./credentials.js";
@@ -13,7 +13,7 @@ import type { ResolvedResponseCache } from "./options.js";
 import type { RequestFields } from "./request-fields.js";
 import { conditionalFields, readFields, uncacheableFields } from "./request-fields.js";
 import type { LocalLookup } from "./response-store.js";
-import { tagNamed, tagOfPath, tagOfTarget } from "./tags.js";
+import { tagNamed, tagsOfTarget } from "./tags.js";
 import { targetOf } from "./target-uri.js";
 import type { Preconditions } from "./validators.js";
 
@@ -120,6 +120,8 @@ class ReadRequest<Raw> implements CacheableRequest {
   readonly #exchange: GateExchange<Raw>;
   readonly #method: string;
   readonly #target: string;
+  /** Does the key name no client? */
+  readonly #isShared: boolean;
   readonly #found: FoundCredentials | undefined;
   #fields: Pick<Exchange, "header">;
   #primary: string | undefined;
@@ -139,9 +141,11 @@ class ReadRequest<Raw> implements CacheableRequest {
     // Further credentials are part of the key: the user may have API keys of several customers, or act for another user.
     const credentialFields =
       per === "user" ? (this.#found?.headers ?? []).map((name) => [name, exchange.header(name)]) : [];
-    const isShared = per === "everyone" && partition === "" && pass.depth === 0;
+    this.#isShared = per === "everyone" && partition === "" && pass.depth === 0;
     const depth = pass.depth === 0 ? [] : [pass.depth];
-    const parts = isShared ? sharedPartition : JSON.stringify([identityPart, partition, ...credentialFields, ...depth]);
+    const parts = this.#isShared
+      ? sharedPartition
+      : JSON.stringify([identityPart, partition, ...credentialFields, ...depth]);
     this.text = keyText(exchange, this.#target, parts, fields.target);
     this.names = names;
     this.directives = readDirectives(honoursRequests && fields.hasControl ? requestCacheControl(exchange) : undefined);
@@ -154,11 +158,12 @@ class ReadRequest<Raw> implements CacheableRequest {
   }
 
   get primary(): string {
-    return (this.#primary ??= digest(this.text));
+    return (this.#primary ??= this.#isShared ? sharedDigest(this.text) : digest(this.text));
   }
 
   get tags(): readonly string[] {
-    return [tagOfPath(this.#target), tagOfTarget(this.#target), ...this.names.map(tagNamed)];
+    const own = tagsOfTarget(this.#target);
+    return this.names.length === 0 ? own : [...own, ...this.names.map(tagNamed)];
   }
 
   get hasCredentials(): boolean {

@@ -1,4 +1,5 @@
 import { GrowingLru } from "../lib/growing-lru.js";
+import { memoize } from "../lib/memoize.js";
 import type { Invalidations } from "../cache/invalidations.js";
 import type { Keyspace } from "../store/keyspace.js";
 import type { CacheEntry, GenerationClaim } from "../store/ports/cache.js";
@@ -86,6 +87,7 @@ export class ResponseStore {
   readonly #onFault: (fault: StoreFault) => void;
   readonly #renewals: Invalidations;
   readonly #monotonic: () => number;
+  readonly #entryKey: (key: string) => string;
   /** The known `Vary` fields by primary key, so that the `Vary` record and the response are one read. */
   readonly #varyFields = new GrowingLru<string, readonly string[]>({ max: 10_000 });
   /** Responses that were stored until then are not used; by the clock of the store. */
@@ -99,6 +101,7 @@ export class ResponseStore {
     const { store, keys, onFault, renewals, monotonic = steadyNow } = options;
     this.#store = store;
     this.#keys = keys;
+    this.#entryKey = keys.cacheEntries("response", "");
     this.#onFault = onFault;
     this.#renewals = renewals;
     this.#monotonic = monotonic;
@@ -261,17 +264,13 @@ export class ResponseStore {
     this.#onFault(error);
   };
 
-  #entryKey(key: string): string {
-    return this.#keys.cacheEntry("response", "", key);
-  }
-
   /** A tag of the application shares its generation with `req.cache`, so that a purge ends the entries of both. */
-  #tagKey(tag: string): string {
+  readonly #tagKey = memoize((tag: string): string => {
     const name = tagName(tag);
     return name === undefined
       ? this.#keys.cacheEntry(tag.startsWith(pathPrefix) ? "response-path" : "response-target", "", tag)
       : this.#keys.cacheGeneration(`t:${this.#keys.identifier(name)}`);
-  }
+  });
 }
 
 function isVaryRecord(record: StoredResponse | VaryRecord): record is VaryRecord {

@@ -1,3 +1,5 @@
+import { memoize } from "../lib/memoize.js";
+
 /** The prefix of the tag of a path. */
 export const pathPrefix = "path ";
 
@@ -11,6 +13,12 @@ export function tagOfTarget(target: string): string {
   const { path, query } = split(target);
   return `target ${foldPath(path)}?${foldQuery(query)}`;
 }
+
+/** The tags of the target of a request. */
+export const tagsOfTarget: (target: string) => readonly [path: string, target: string] = memoize((target) => [
+  tagOfPath(target),
+  tagOfTarget(target),
+]);
 
 /** The tag for a name that the application gave. */
 export function tagNamed(name: string): string {
