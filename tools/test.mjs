@@ -9,7 +9,7 @@ const RACES = "2";
 // A handle that a test left open would keep the run from ending: then it has failed, and says so.
 const LIMIT_MS = 13 * 60_000;
 /** Test files at once. Most of the time goes into waiting: for servers to start, deadlines to pass, masters to be lost. */
-const JOBS = 4;
+const JOBS = 3;
 /** Begun first, so that no long one is left when the short ones are done. */
 const SLOW = ["/faults/", "test/docs/", "test/testkit/", "/http/", "test/gate/"];
 
