@@ -5,6 +5,7 @@ import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 import { cleanUp } from "../support/clean-up.js";
 import { silentLogger } from "../support/logger.js";
+import { until } from "../support/until.js";
 import { freshPrefix, testRedisUrl } from "../support/redis.js";
 
 const tokens = { signingKey: testSecret, issuer: testIssuer, audience: "shop" } as const;
@@ -94,6 +95,8 @@ describe("the cut-offs of session and organisation", () => {
       const [one, two] = await signIn(gate, "alice", 2);
       if (one === undefined || two === undefined) throw new Error("there are two sessions");
       for (const { accessToken } of [one, two]) expect(await allowed(accessToken)).to.equal(true);
+      // The examinations of both gates, which send this command alone, run scripts too.
+      await until(async () => (await redis.info("commandstats")).includes("cmdstat_zmscore:calls=2"));
       await redis.config("RESETSTAT");
       await allowed(one.accessToken);
       const calls = Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.info("commandstats"))?.[1] ?? 0);

@@ -54,8 +54,8 @@ describe("the first calls of a process", function () {
     // What a gate does by itself begins no wait: whom the shared keys belong to, and overrides of limits.
     proxy.delayMs = 25;
     const limits = [{ name: "ip", per: "ip", limit: 9, window: "1m" }] as const;
-    const gate = open({ tokens, limits, deadline: 50, connectDeadline: 500 });
-    beBusy(700);
+    const gate = open({ tokens, limits, deadline: 50, connectDeadline: 1000 });
+    beBusy(1200);
     // The first request comes in a later turn of the event loop.
     await sleep(1);
     const issued = await gate.tokens.issue({ subject: "alice" });
